@@ -1,0 +1,46 @@
+/* The concentrator's configuration, validated whole. */
+#ifndef CONFIG_CONCENTRATOR_CONFIG_H
+#define CONFIG_CONCENTRATOR_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/addr.h"
+#include "core/key.h"
+
+#define PEER_NAME_MAX 31
+
+/* A gateway that may connect. */
+struct peer_config {
+    char name[PEER_NAME_MAX + 1];
+    char *key_file;
+    struct key key;
+    uint32_t max_flows;
+    struct cidr *allow_destinations; /* malloced */
+    size_t n_allow_destinations;
+};
+
+struct concentrator_config {
+    struct addr *listen; /* malloced */
+    size_t n_listen;
+    uint32_t workers; /* 0 in the file is resolved to the number of CPUs */
+    char *control_socket;
+    bool has_metrics;
+    struct addr metrics_listen;
+    struct cidr *allow_destinations, *deny_destinations;
+    size_t n_allow_destinations, n_deny_destinations;
+    uint32_t hello_timeout_ms, dial_timeout_ms, idle_timeout_ms, half_closed_timeout_ms,
+        warm_timeout_ms;
+    uint32_t max_unauthenticated, max_unauthenticated_per_source;
+    uint32_t max_warm, max_pending_dials; /* for each gateway */
+    struct peer_config *peers;            /* malloced; "gateways" in the file */
+    size_t n_peers;
+};
+
+/* As gateway_config_load(). */
+struct concentrator_config *concentrator_config_load(const char *path, FILE *complaints);
+void concentrator_config_free(struct concentrator_config *config); /* NULL is fine */
+
+#endif

@@ -1,0 +1,35 @@
+/* Relay buffers, all of one size, from a pool that one thread owns. An idle flow holds none. */
+#ifndef CORE_BUFFER_H
+#define CORE_BUFFER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define BUFFER_SIZE 65536
+
+/* Bytes start..end of data are in use. */
+struct buffer {
+    size_t start, end;
+    uint8_t data[BUFFER_SIZE];
+};
+
+struct buffer_pool;
+
+/* keep: how many free buffers to hold back from the system. NULL: out of memory. */
+struct buffer_pool *buffer_pool_new(size_t keep);
+/* All buffers must have been given back. NULL is fine. */
+void buffer_pool_free(struct buffer_pool *pool);
+
+/* An empty buffer, or NULL when memory is short. */
+struct buffer *buffer_get(struct buffer_pool *pool);
+/* NULL is fine. */
+void buffer_put(struct buffer_pool *pool, struct buffer *buffer);
+/* How many are out with flows now. */
+size_t buffer_pool_used(const struct buffer_pool *pool);
+
+static inline size_t buffer_length(const struct buffer *b)
+{
+    return b->end - b->start;
+}
+
+#endif

@@ -1,0 +1,25 @@
+/* A listening socket on an event base that survives running out of descriptors: on
+ * EMFILE/ENFILE/ENOMEM it pauses 100 ms instead of spinning (libevent's own listener spins). */
+#ifndef CORE_LISTENER_H
+#define CORE_LISTENER_H
+
+#include <event2/event.h>
+
+#include "core/addr.h"
+
+struct listener;
+
+/* fd is non-blocking, close-on-exec, and the callback's to keep. */
+typedef void listener_accepted(void *arg, int fd, const struct addr *peer);
+
+enum listener_kind {
+    LISTENER_TRANSPARENT = 1, /* plain TCP with IP_TRANSPARENT: TPROXY's target */
+    LISTENER_MPTCP = 2,       /* MPTCP where the kernel has it, else TCP; SO_REUSEPORT */
+};
+
+/* Binds and listens; IPv6 listeners are V6ONLY. Returns 0, or -errno. */
+int listener_new(struct listener **out, struct event_base *base, enum listener_kind kind,
+                 const struct addr *at, listener_accepted *accepted, void *arg);
+void listener_free(struct listener *listener); /* NULL is fine */
+
+#endif

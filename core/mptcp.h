@@ -1,0 +1,46 @@
+/* MPTCP sockets: our own copies of the kernel's constants (Debian 12's headers are of 6.1), and
+ * what the relay and the path manager ask of a connection. Sources: include/uapi/linux/mptcp.h,
+ * mptcp_pm.h (Linux 6.18). */
+#ifndef CORE_MPTCP_H
+#define CORE_MPTCP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+/* A stream socket, non-blocking and close-on-exec. Returns the fd, or -errno: -EPROTONOSUPPORT or
+ * -ENOPROTOOPT where the kernel has no MPTCP or net.mptcp.enabled is 0. */
+int mptcp_socket(uint8_t family);
+int mptcp_tcp_socket(uint8_t family); /* plain TCP, likewise */
+
+/* Has this connection got MPTCP, or fallen back to plain TCP? Ask after connect/accept. */
+bool mptcp_is_active(int fd);
+/* The local token, by which the path manager names the connection. Returns 0, or -errno. */
+int mptcp_token(int fd, uint32_t *token);
+
+struct mptcp_subflow {
+    struct addr local, remote;
+    uint8_t tcp_state;           /* TCP_ESTABLISHED ... as in linux/tcp_states.h */
+    uint32_t rtt_us;             /* smoothed */
+    uint64_t rx_bytes, tx_bytes; /* tcpi_bytes_received, tcpi_bytes_acked */
+    uint32_t retransmits;
+};
+/* MPTCP_FULL_INFO, or before 6.5 MPTCP_SUBFLOW_ADDRS with MPTCP_TCPINFO. Returns how many were
+ * written, or -errno. */
+int mptcp_subflows(int fd, struct mptcp_subflow *out, size_t max);
+
+/* Ends fd (MPTCP or TCP) with a reset towards the peer, always, and closes it. SO_LINGER 0 alone
+ * ends some MPTCP connections as a clean EOF, and close() with an empty queue does not reset at
+ * all: connect(AF_UNSPEC) does (kernel.md). */
+void mptcp_reset(int fd);
+
+/* TCP_NODELAY, SO_KEEPALIVE and its times where the kernel takes them. Never fails. */
+void mptcp_tune(int fd);
+
+#endif

@@ -1,0 +1,22 @@
+/* Sysctls of this network namespace, changed and put back. */
+#ifndef CORE_SYSCTL_H
+#define CORE_SYSCTL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* name with slashes: "net/mptcp/enabled". Return 0, or -errno (-ENOENT: the kernel has none). */
+int sysctl_read(const char *name, char *value, size_t len);
+int sysctl_write(const char *name, const char *value);
+
+/* A change that remembers what was there. Zero-initialised: nothing to restore. */
+struct sysctl_change {
+    const char *name; /* static */
+    char before[32];
+    bool changed;
+};
+/* Writes value unless it is there already. Returns 0, or -errno. */
+int sysctl_set(struct sysctl_change *change, const char *name, const char *value);
+void sysctl_restore(struct sysctl_change *change);
+
+#endif
