@@ -1,0 +1,1 @@
+#include "config/concentrator_config.h"

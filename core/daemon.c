@@ -1,0 +1,1 @@
+#include "core/daemon.h"

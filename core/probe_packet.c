@@ -1,0 +1,1 @@
+#include "core/probe_packet.h"
