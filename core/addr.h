@@ -24,20 +24,23 @@ struct cidr {
     uint8_t prefix;
 };
 
-/* "192.0.2.1" or "2001:db8::1", no port. Returns 0, or -EINVAL. */
+/* "192.0.2.1" or "2001:db8::1", no port, no zone. "::ffff:192.0.2.1" stays family 6, as written.
+ * The parsers change *a or *c only when they succeed. Returns 0, or -EINVAL. */
 int addr_parse_ip(struct addr *a, const char *text);
-/* "192.0.2.1:80" or "[2001:db8::1]:80". Returns 0, or -EINVAL. */
+/* "192.0.2.1:80" or "[2001:db8::1]:80", the port 1...65535. Returns 0, or -EINVAL. */
 int addr_parse(struct addr *a, const char *text);
 /* "10.0.0.0/8", or a lone address (/32, /128). Bits beyond the prefix are cleared.
  * Returns 0, or -EINVAL. */
 int cidr_parse(struct cidr *c, const char *text);
 
-/* Text with the port ("192.0.2.1:80", "[2001:db8::1]:80"), or without. Returns out. */
+/* Text with the port ("192.0.2.1:80", "[2001:db8::1]:80"), or without; "none" for family 0.
+ * Returns out. */
 const char *addr_format(const struct addr *a, char out[ADDR_TEXT]);
 const char *addr_format_ip(const struct addr *a, char out[ADDR_TEXT]);
 const char *cidr_format(const struct cidr *c, char out[ADDR_TEXT]);
 
 size_t addr_size(const struct addr *a); /* 4 or 16: bytes of ip in use */
+/* Returns the length of what it wrote: 0 for family 0. */
 socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ss);
 /* Returns 0, or -EAFNOSUPPORT. */
 int addr_from_sockaddr(struct addr *a, const struct sockaddr *sa);
@@ -47,10 +50,13 @@ int addr_of_peer(struct addr *a, int fd);
 
 bool addr_equal_ip(const struct addr *a, const struct addr *b);
 bool addr_equal(const struct addr *a, const struct addr *b);
+/* Compares addresses of one family only: addr_unwrap() first where an IPv6 one may embed IPv4. */
 bool cidr_contains(const struct cidr *c, const struct addr *a);
 
-/* The IPv4 address that an IPv6 one embeds (::ffff/96, ::/96, 64:ff9b::/96, 2002::/16,
- * 2001::/32 Teredo client), with the port kept; false when it embeds none. */
+/* The IPv4 address that an IPv6 one embeds, with the port kept; false when it embeds none:
+ * ::ffff/96, ::/96 (but not :: and ::1), 64:ff9b::/96: the last four bytes; 2002::/16: the four
+ * after the prefix; 2001::/32 (Teredo): the client's, which are the last four with every bit
+ * turned. */
 bool addr_unwrap(const struct addr *a, struct addr *inner);
 
 #endif

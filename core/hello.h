@@ -20,6 +20,7 @@
 #define HELLO_TOKEN 24 /* expiry_ms u64, 16 bytes of HMAC */
 #define PROTOCOL_VERSION 1
 
+/* The functions here return OK or BAD; SHORT is for who collects the bytes. */
 enum hello_verdict { HELLO_OK = 0, HELLO_SHORT, HELLO_BAD };
 
 enum reply_type { REPLY_WELCOME = 2, REPLY_CHALLENGE = 3, REPLY_REFUSED = 4 };
@@ -72,6 +73,8 @@ struct reply {
  * filled in. Returns the length, or -errno. */
 int reply_write(const struct reply_keys *keys, const uint8_t salt_c[HELLO_SALT],
                 const uint8_t salt_s[HELLO_SALT], struct reply *r, uint8_t *out);
+/* Checks all of it, version too. REFUSED has a code, the others have none; CHALLENGE has an EXT,
+ * which holds a token. */
 enum hello_verdict reply_open(const struct reply_keys *keys, const uint8_t salt_c[HELLO_SALT],
                               const uint8_t flight[REPLY_FIXED], struct reply *r);
 enum hello_verdict reply_open_ext(const struct reply_keys *keys, const uint8_t flight[REPLY_FIXED],
@@ -87,7 +90,7 @@ bool token_valid(const uint8_t k_boot[32], const uint8_t id[KEY_ID], uint64_t no
 enum open_mode { OPEN_SEALED = 0, OPEN_PLAIN = 1 };
 #define OPEN_MAX 20
 size_t open_write(enum open_mode mode, const struct addr *destination, uint8_t out[OPEN_MAX]);
-/* Unknown TLVs >= 0x80 are HELLO_BAD, others skipped. */
+/* BAD: unknown TLVs >= 0x80 (others are skipped), port 0, anything cut short. */
 enum hello_verdict open_read(const uint8_t *payload, size_t len, enum open_mode *mode,
                              struct addr *destination);
 

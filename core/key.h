@@ -23,8 +23,9 @@ int key_parse(struct key *key, const char *text);
 void key_wipe(struct key *key);
 
 /* Reads the one key in a file ('#' comments and blank lines allowed). Returns 0, or -errno, and
- * then why[] says what is wrong and what to do, without the path: -EACCES/-ENOENT from open,
- * -EPERM when others than the owner can read it, -EINVAL when it holds no good key line. */
+ * then why[] says what is wrong and what to do, to be printed behind the path: -EACCES/-ENOENT
+ * from open, -EPERM when others than the owner can read it, -EINVAL when it holds no good key
+ * line. *key is all zeros then. */
 int key_load(struct key *key, const char *path, char *why, size_t why_len);
 
 #endif

@@ -32,7 +32,8 @@ struct record_cipher *record_opener_new(enum crypto_suite suite, const uint8_t k
 void record_cipher_free(struct record_cipher *cipher); /* NULL is fine */
 
 /* Seals the len payload bytes at frame + RECORD_HEAD; writes the head before and the tag behind
- * them. Returns the record's length (len + RECORD_OVERHEAD), or -errno. */
+ * them. Returns the record's length (len + RECORD_OVERHEAD), or -errno: -EKEYEXPIRED while a REKEY
+ * is due and this is none. After a failure the cipher is of no more use. */
 int record_seal(struct record_cipher *cipher, enum record_type type, uint8_t *frame, size_t len);
 /* True when the next record must be REKEY: then seal one with len 0; that changes the key. */
 int record_rekey_due(const struct record_cipher *cipher);
@@ -47,8 +48,10 @@ struct record {
 enum record_verdict { RECORD_OK = 0, RECORD_SHORT, RECORD_BAD };
 
 /* Opens, in place, the record at bytes[0..n). SHORT: bytes are untouched, call again with more.
- * BAD: a length out of range or a seal that does not open: end the connection. A REKEY has changed
- * the key already when this returns. Whether a type may come now is the caller's business. */
+ * BAD: a length out of range, a seal that does not open, an unknown type, a payload of the wrong
+ * size for its type (OPEN's is open_read()'s business), a REKEY that is overdue: end the
+ * connection. A REKEY has changed the key already when this returns. Whether a type may come now
+ * is the caller's business. */
 enum record_verdict record_open(struct record_cipher *cipher, uint8_t *bytes, size_t n,
                                 struct record *out);
 
