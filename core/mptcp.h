@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <netinet/in.h> /* its IPPROTO_MPTCP, where it has one */
 
 #include "core/addr.h"
 

@@ -16,12 +16,13 @@ void netlink_free(struct netlink *nl); /* NULL is fine */
 
 /* Sends the request (NLM_F_ACK is added unless it dumps; the sequence number is set) and reads its
  * answers; on_message sees each (MNL_CB_OK to go on, MNL_CB_ERROR with errno set to fail), and may
- * be NULL. Returns 0, or -errno as the kernel answered. */
+ * be NULL; it must not use nl. Returns 0, or -errno as the kernel answered: -EINTR when the state
+ * changed under a dump, which then has to be asked for again. */
 int netlink_request(struct netlink *nl, struct nlmsghdr *request, mnl_cb_t on_message, void *arg);
 
 /* Multicast: joins group, and calls on_message for every message from then on. on_lost (may be
  * NULL) tells that the kernel dropped some (ENOBUFS): look at the whole state again. A socket is
- * used either for requests or for this. */
+ * used either for requests or for this. Neither callback may free it. */
 typedef void netlink_lost(void *arg);
 int netlink_join(struct netlink *nl, unsigned group);
 int netlink_watch(struct netlink *nl, struct event_base *base, mnl_cb_t on_message,

@@ -13,6 +13,7 @@
 struct path_manager;
 
 enum path_event_type {
+    PATH_EVENT_LOST = 0, /* the kernel dropped events: ask mptcp_subflows() of every connection */
     PATH_EVENT_CREATED = 1,
     PATH_EVENT_ESTABLISHED = 2,
     PATH_EVENT_CLOSED = 3,
@@ -50,7 +51,7 @@ int path_manager_create(struct path_manager *pm, uint32_t token, uint8_t local_i
 int path_manager_destroy(struct path_manager *pm, uint32_t token, const struct addr *local,
                          const struct addr *remote);
 /* REMOVE_ADDR towards the peer, who closes his subflows to it and re-injects; and the subflows at
- * our end. */
+ * our end. -EINVAL where the connection has no such id. */
 int path_manager_remove(struct path_manager *pm, uint32_t token, uint8_t local_id);
 int path_manager_set_backup(struct path_manager *pm, uint32_t token, const struct addr *local,
                             const struct addr *remote, bool backup);

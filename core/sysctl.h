@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* name with slashes: "net/mptcp/enabled". Return 0, or -errno (-ENOENT: the kernel has none). */
+/* name with slashes: "net/mptcp/enabled". A value of several numbers reads as separated by spaces.
+ * Return 0, or -errno (-ENOENT: the kernel has none; -EOVERFLOW: longer than len). */
 int sysctl_read(const char *name, char *value, size_t len);
 int sysctl_write(const char *name, const char *value);
 
@@ -15,8 +16,10 @@ struct sysctl_change {
     char before[32];
     bool changed;
 };
-/* Writes value unless it is there already. Returns 0, or -errno. */
+/* Writes value unless it is there already. Set again, it still remembers the first. Returns 0, or
+ * -errno. */
 int sysctl_set(struct sysctl_change *change, const char *name, const char *value);
-void sysctl_restore(struct sysctl_change *change);
+/* Returns 0, or -errno. */
+int sysctl_restore(struct sysctl_change *change);
 
 #endif
