@@ -1,1 +1,440 @@
 #include "core/relay.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/hangup.h"
+#include "core/list.h"
+#include "core/mptcp.h"
+#include "core/pipe.h"
+
+/* Free buffers kept for the next flow: 1 MiB. */
+#define BUFFERS_KEPT 16
+static const struct timeval sweep_interval = {.tv_sec = 15};
+/* How long a RESET record may take to leave before the connection itself is reset. */
+static const struct timeval reset_patience = {.tv_sec = 1};
+/* With more than this unsent, a reset does not queue behind it. */
+#define RESET_BACKLOG 65536
+
+struct relay_group {
+    struct event_base *base;
+    struct relay_limits limits;
+    struct buffer_pool *pool;
+    struct hangup_watch *hangups;
+    struct list relays;
+    struct event *sweep; /* runs only while there are relays */
+};
+
+enum channel_waits { WAITS_FOR_NOTHING, WAITS_TO_READ, WAITS_TO_WRITE };
+
+/* One direction: the pipe, and the events of its two sockets. */
+struct channel {
+    struct relay *relay;
+    struct pipe pipe;
+    struct event readable, writable; /* of pipe.source, of pipe.sink */
+    enum channel_waits waits;
+    struct hangup hangup; /* of pipe.source */
+    bool source_hung_up;
+};
+
+enum relay_state {
+    RELAY_RUNNING,
+    RELAY_RESETTING, /* near is gone; RESET is on its way to far */
+    RELAY_ENDED
+};
+
+struct relay {
+    struct relay_group *group;
+    struct list node;
+    enum relay_state state;
+    int near_fd, far_fd;
+    struct channel outward, inward;
+    struct event deadline; /* of RELAY_RESETTING */
+    uint64_t last_active_ms;
+    int unsent; /* at the last sweep */
+    relay_ended *ended;
+    void *arg;
+};
+
+static void channel_run(struct channel *c);
+static void sweep(evutil_socket_t fd, short what, void *arg);
+
+const char *relay_end_name(enum relay_end why)
+{
+    static const char *const names[] = {
+        [RELAY_END_DONE] = "done",           [RELAY_END_NEAR_RESET] = "near-reset",
+        [RELAY_END_FAR_RESET] = "far-reset", [RELAY_END_TRUNCATED] = "truncated",
+        [RELAY_END_PROTOCOL] = "protocol",   [RELAY_END_IDLE] = "idle",
+        [RELAY_END_FAILED] = "failed",
+    };
+    return names[why];
+}
+
+struct relay_group *relay_group_new(struct event_base *base, const struct relay_limits *limits)
+{
+    struct relay_group *g = calloc(1, sizeof(*g));
+
+    if (!g)
+        return NULL;
+    g->base = base;
+    g->limits = *limits;
+    list_init(&g->relays);
+    g->pool = buffer_pool_new(BUFFERS_KEPT);
+    g->hangups = hangup_watch_new(base);
+    g->sweep = event_new(base, -1, EV_PERSIST, sweep, g);
+    if (!g->pool || !g->hangups || !g->sweep) {
+        relay_group_free(g);
+        return NULL;
+    }
+    return g;
+}
+
+void relay_group_free(struct relay_group *g)
+{
+    if (!g)
+        return;
+    assert(list_empty(&g->relays));
+    if (g->sweep)
+        event_free(g->sweep);
+    hangup_watch_free(g->hangups);
+    buffer_pool_free(g->pool);
+    free(g);
+}
+
+struct buffer_pool *relay_group_pool(struct relay_group *g)
+{
+    return g->pool;
+}
+
+/* Events are touched only when what a channel waits for changes: in steady bulk, never. */
+static void channel_wait(struct channel *c, enum channel_waits waits)
+{
+    if (c->waits == waits)
+        return;
+    if (c->waits == WAITS_TO_READ)
+        event_del(&c->readable);
+    else if (c->waits == WAITS_TO_WRITE)
+        event_del(&c->writable);
+    c->waits = waits;
+    if (waits == WAITS_TO_READ)
+        event_add(&c->readable, NULL);
+    else if (waits == WAITS_TO_WRITE)
+        event_add(&c->writable, NULL);
+}
+
+static void stop(struct relay *r)
+{
+    r->state = RELAY_ENDED;
+    channel_wait(&r->outward, WAITS_FOR_NOTHING);
+    channel_wait(&r->inward, WAITS_FOR_NOTHING);
+    event_del(&r->deadline);
+    pipe_release(&r->outward.pipe);
+    pipe_release(&r->inward.pipe);
+    list_remove(&r->node);
+    if (list_empty(&r->group->relays))
+        event_del(r->group->sweep);
+}
+
+static void end_socket(int *fd, bool in_order)
+{
+    if (*fd != -1 && in_order)
+        close(*fd);
+    else if (*fd != -1)
+        mptcp_reset(*fd);
+    *fd = -1;
+}
+
+/* The one way a relay ends by itself. */
+static void finish(struct relay *r, enum relay_end why)
+{
+    stop(r);
+    end_socket(&r->near_fd, why == RELAY_END_DONE);
+    end_socket(&r->far_fd, why == RELAY_END_DONE);
+    r->ended(r->arg, why);
+}
+
+static int unsent_bytes(int fd)
+{
+    int n = 0;
+
+    return fd != -1 && ioctl(fd, SIOCOUTQ, &n) == 0 ? n : 0;
+}
+
+/* Near was reset. A sealed far learns it by a RESET record, behind all that near sent before; but
+ * not behind a long queue, which nobody wants any more. */
+static void near_reset(struct relay *r)
+{
+    struct pipe *out = &r->outward.pipe;
+
+    if (out->kind != PIPE_SEAL || out->stage == PIPE_ENDED || !out->cipher ||
+        unsent_bytes(r->far_fd) > RESET_BACKLOG) {
+        finish(r, RELAY_END_NEAR_RESET);
+        return;
+    }
+    r->state = RELAY_RESETTING;
+    channel_wait(&r->outward, WAITS_FOR_NOTHING);
+    channel_wait(&r->inward, WAITS_FOR_NOTHING);
+    end_socket(&r->near_fd, false);
+    pipe_release(&r->inward.pipe);
+    pipe_send_reset(out, 0);
+    event_add(&r->deadline, &reset_patience);
+    channel_run(&r->outward);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    finish(arg, RELAY_END_NEAR_RESET);
+}
+
+static void source_reset(struct channel *c)
+{
+    if (c == &c->relay->outward)
+        near_reset(c->relay);
+    else
+        finish(c->relay, RELAY_END_FAR_RESET);
+}
+
+static void sink_reset(struct channel *c)
+{
+    if (c == &c->relay->inward)
+        near_reset(c->relay);
+    else
+        finish(c->relay, RELAY_END_FAR_RESET);
+}
+
+/* The source of a channel that does not read now has hung up: was that a reset? */
+static void check_hangup(struct channel *c)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    getsockopt(c->pipe.source, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (error)
+        source_reset(c);
+}
+
+static void on_hangup(struct hangup *hangup)
+{
+    struct channel *c = list_entry(hangup, struct channel, hangup);
+
+    c->source_hung_up = true;
+    /* One that reads learns it by reading, after the data that came before. */
+    if (c->relay->state == RELAY_RUNNING && c->waits != WAITS_TO_READ)
+        check_hangup(c);
+}
+
+static void channel_done(struct channel *c)
+{
+    struct relay *r = c->relay;
+
+    channel_wait(c, WAITS_FOR_NOTHING);
+    if (r->state == RELAY_RESETTING) /* far answers with its own end */
+        channel_wait(&r->inward, WAITS_TO_READ);
+    else if (r->outward.pipe.stage == PIPE_ENDED && r->inward.pipe.stage == PIPE_ENDED)
+        finish(r, RELAY_END_DONE);
+    else if (c->source_hung_up)
+        check_hangup(c);
+}
+
+static void channel_settle(struct channel *c, enum pipe_result result)
+{
+    switch (result) {
+    case PIPE_WANT_READ:
+        channel_wait(c, WAITS_TO_READ);
+        return;
+    case PIPE_WANT_WRITE:
+        channel_wait(c, WAITS_TO_WRITE);
+        if (c->source_hung_up && c->relay->state == RELAY_RUNNING)
+            check_hangup(c);
+        return;
+    case PIPE_DONE:
+        channel_done(c);
+        return;
+    case PIPE_SOURCE_RESET:
+        source_reset(c);
+        return;
+    case PIPE_SINK_RESET:
+        sink_reset(c);
+        return;
+    case PIPE_PEER_RESET:
+        finish(c->relay, RELAY_END_FAR_RESET);
+        return;
+    case PIPE_TRUNCATED:
+        finish(c->relay, RELAY_END_TRUNCATED);
+        return;
+    case PIPE_PROTOCOL:
+        finish(c->relay, RELAY_END_PROTOCOL);
+        return;
+    case PIPE_NO_MEMORY:
+    case PIPE_FAILED:
+        finish(c->relay, RELAY_END_FAILED);
+        return;
+    }
+}
+
+/* May end the relay: callers return right after. */
+static void channel_run(struct channel *c)
+{
+    uint64_t before = c->pipe.traffic;
+    enum pipe_result result = pipe_pump(&c->pipe);
+
+    if (c->pipe.traffic != before)
+        c->relay->last_active_ms = clock_now_ms();
+    channel_settle(c, result);
+}
+
+/* RELAY_RESETTING: far has our RESET; what it still sends is of no use to anybody. */
+static void discard_far(struct relay *r)
+{
+    char scrap[4096];
+    ssize_t n;
+
+    while ((n = recv(r->far_fd, scrap, sizeof(scrap), MSG_DONTWAIT)) > 0)
+        ;
+    if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        finish(r, RELAY_END_NEAR_RESET);
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+    struct channel *c = arg;
+    struct relay *r = c->relay;
+
+    if (r->state == RELAY_RESETTING && c == &r->inward) {
+        discard_far(r);
+        return;
+    }
+    channel_run(c);
+    if (r->state == RELAY_RUNNING && r->outward.pipe.owes_pong && r->outward.waits == WAITS_TO_READ)
+        channel_run(&r->outward);
+}
+
+static void channel_init(struct channel *c, struct relay *r, enum pipe_kind kind, int source,
+                         int sink, struct record_cipher *cipher)
+{
+    c->relay = r;
+    c->hangup.on_hangup = on_hangup;
+    c->pipe = (struct pipe){
+        .kind = kind, .source = source, .sink = sink, .pool = r->group->pool, .cipher = cipher};
+    event_assign(&c->readable, r->group->base, source, EV_READ | EV_PERSIST, on_ready, c);
+    event_assign(&c->writable, r->group->base, sink, EV_WRITE | EV_PERSIST, on_ready, c);
+}
+
+struct relay *relay_new(struct relay_group *g, const struct relay_setup *setup)
+{
+    struct relay *r = calloc(1, sizeof(*r));
+
+    if (!r)
+        return NULL;
+    r->group = g;
+    r->near_fd = setup->near_fd;
+    r->far_fd = setup->far_fd;
+    r->ended = setup->ended;
+    r->arg = setup->arg;
+    r->last_active_ms = clock_now_ms();
+    channel_init(&r->outward, r, setup->seal ? PIPE_SEAL : PIPE_PLAIN, r->near_fd, r->far_fd,
+                 setup->seal);
+    channel_init(&r->inward, r, setup->open ? PIPE_OPEN : PIPE_PLAIN, r->far_fd, r->near_fd,
+                 setup->open);
+    r->inward.pipe.reverse = &r->outward.pipe;
+    event_assign(&r->deadline, g->base, -1, 0, on_deadline, r);
+    if (hangup_add(g->hangups, r->near_fd, &r->outward.hangup) < 0 ||
+        hangup_add(g->hangups, r->far_fd, &r->inward.hangup) < 0) {
+        hangup_remove(g->hangups, r->near_fd);
+        free(r);
+        return NULL;
+    }
+    if (list_empty(&g->relays))
+        event_add(g->sweep, &sweep_interval);
+    list_append(&g->relays, &r->node);
+    return r;
+}
+
+/* The first turn comes from the event loop, so that `ended` never comes from inside a call of the
+ * owner. */
+static void channel_start(struct channel *c)
+{
+    channel_wait(c, WAITS_TO_WRITE);
+}
+
+void relay_start_outward(struct relay *r)
+{
+    channel_start(&r->outward);
+}
+
+void relay_start_inward(struct relay *r, struct buffer *first)
+{
+    if (first)
+        pipe_prepend(&r->inward.pipe, first);
+    channel_start(&r->inward);
+}
+
+void relay_abort(struct relay *r)
+{
+    if (r->state == RELAY_ENDED)
+        return;
+    stop(r);
+    end_socket(&r->near_fd, false);
+    end_socket(&r->far_fd, false);
+}
+
+void relay_free(struct relay *r)
+{
+    if (!r)
+        return;
+    relay_abort(r);
+    free(r);
+}
+
+/* Slow progress is progress: the kernel's queues draining counts as activity. */
+static bool is_idle(struct relay *r, uint64_t now_ms)
+{
+    bool half_closed = r->outward.pipe.stage == PIPE_ENDED || r->inward.pipe.stage == PIPE_ENDED;
+    uint32_t limit = half_closed ? r->group->limits.half_closed_ms : r->group->limits.idle_ms;
+    int unsent = unsent_bytes(r->near_fd) + unsent_bytes(r->far_fd);
+
+    if (unsent != r->unsent)
+        r->last_active_ms = now_ms;
+    r->unsent = unsent;
+    return now_ms - r->last_active_ms > limit;
+}
+
+static void sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct relay_group *g = arg;
+    uint64_t now_ms = clock_now_ms();
+
+    list_each(node, &g->relays)
+    {
+        struct relay *r = list_entry(node, struct relay, node);
+        if (is_idle(r, now_ms))
+            finish(r, RELAY_END_IDLE);
+    }
+}
+
+uint64_t relay_bytes_out(const struct relay *r)
+{
+    return r->outward.pipe.bytes;
+}
+
+uint64_t relay_bytes_in(const struct relay *r)
+{
+    return r->inward.pipe.bytes;
+}
+
+uint64_t relay_last_active_ms(const struct relay *r)
+{
+    return r->last_active_ms;
+}
+
+int relay_far_fd(const struct relay *r)
+{
+    return r->far_fd;
+}

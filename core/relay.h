@@ -48,8 +48,8 @@ struct relay_setup {
 
 /* Nothing moves yet. NULL: out of memory, and nothing was taken. */
 struct relay *relay_new(struct relay_group *group, const struct relay_setup *setup);
-/* near -> far begins. first: bytes already read from near (taken), or NULL. */
-void relay_start_outward(struct relay *relay, struct buffer *first);
+/* near -> far begins. */
+void relay_start_outward(struct relay *relay);
 /* far -> near begins. first: bytes already read from far, still sealed in sealed mode (taken), or
  * NULL. */
 void relay_start_inward(struct relay *relay, struct buffer *first);

@@ -1,0 +1,44 @@
+#include "gateway/gauge.h"
+
+#include <string.h>
+
+#define SAMPLE_MIN_MS 500
+
+const char *mptcp_truth_name(enum mptcp_truth truth)
+{
+    static const char *const names[] = {"unknown", "ok", "stripped"};
+
+    return names[truth];
+}
+
+void gauge_rtt(struct gauge *g, uint32_t rtt_us)
+{
+    g->rtt_us = g->rtt_us ? (uint32_t)(((uint64_t)g->rtt_us * 7 + rtt_us) / 8) : rtt_us;
+}
+
+void gauge_forget(struct gauge *g)
+{
+    memset(g, 0, sizeof(*g));
+}
+
+void gauge_sample(struct gauge *g, const struct uplink *uplink, uint64_t now_ms)
+{
+    uint64_t rx, tx;
+    uint64_t elapsed = now_ms - g->sampled_ms;
+
+    if (g->sampled_ms && elapsed < SAMPLE_MIN_MS)
+        return;
+    if (uplink_counters(uplink, &rx, &tx) < 0) {
+        g->rx_bps = g->tx_bps = 0;
+        g->sampled_ms = 0;
+        return;
+    }
+    /* A new interface counts from zero. */
+    if (g->sampled_ms && rx >= g->rx_bytes && tx >= g->tx_bytes) {
+        g->rx_bps = (rx - g->rx_bytes) * 8000 / elapsed;
+        g->tx_bps = (tx - g->tx_bytes) * 8000 / elapsed;
+    }
+    g->rx_bytes = rx;
+    g->tx_bytes = tx;
+    g->sampled_ms = now_ms;
+}
