@@ -7,14 +7,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "config/types.h"
 #include "core/addr.h"
 #include "core/key.h"
 
-#define PEER_NAME_MAX 31
-
 /* A gateway that may connect. */
 struct peer_config {
-    char name[PEER_NAME_MAX + 1];
+    char name[NAME_MAX_LENGTH + 1];
     char *key_file;
     struct key key;
     uint32_t max_flows;
@@ -41,6 +40,7 @@ struct concentrator_config {
 
 /* As gateway_config_load(). */
 struct concentrator_config *concentrator_config_load(const char *path, FILE *complaints);
-void concentrator_config_free(struct concentrator_config *config); /* NULL is fine */
+void concentrator_config_free(struct concentrator_config *config); /* wipes keys; NULL is fine */
+void concentrator_config_describe(FILE *out);
 
 #endif

@@ -1,1 +1,476 @@
 #include "config/gateway_config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/option.h"
+
+#define AT(field) .at = offsetof(struct gateway_config, field)
+#define LIST_AT(field) AT(field), .count_at = offsetof(struct gateway_config, n_##field)
+#define CONCENTRATOR_AT(field) .at = offsetof(struct concentrator_entry, field)
+#define UPLINK_AT(field) .at = offsetof(struct uplink_config, field)
+#define RULE_AT(field) .at = offsetof(struct rule_config, field)
+#define RULE_LIST_AT(field) RULE_AT(field), .count_at = offsetof(struct rule_config, n_##field)
+
+static const struct option_word schedulers[] = {
+    {"bond", SCHEDULER_BOND, 0},
+    {"failover", SCHEDULER_FAILOVER, OPTION_UNAVAILABLE},
+    {"overflow", SCHEDULER_OVERFLOW, OPTION_UNAVAILABLE},
+    {"latency", SCHEDULER_LATENCY, OPTION_UNAVAILABLE},
+    {"spread", SCHEDULER_SPREAD, OPTION_UNAVAILABLE},
+    {NULL, 0, 0},
+};
+static const struct option_word encryptions[] = {
+    {"auto", ENCRYPTION_AUTO, 0},
+    {"always", ENCRYPTION_ALWAYS, 0},
+    {"never", ENCRYPTION_NEVER, 0},
+    {NULL, 0, 0},
+};
+static const struct option_word unreachables[] = {
+    {"direct", UNREACHABLE_DIRECT, 0},
+    {"refuse", UNREACHABLE_REFUSE, 0},
+    {NULL, 0, 0},
+};
+static const struct option_word actions[] = {
+    {"proxy", RULE_PROXY, 0},
+    {"direct", RULE_DIRECT, OPTION_UNAVAILABLE},
+    {"refuse", RULE_REFUSE, 0},
+    {NULL, 0, 0},
+};
+static const struct option_word on_budgets[] = {
+    {"standby", ON_BUDGET_STANDBY, 0},
+    {"off", ON_BUDGET_OFF, 0},
+    {NULL, 0, 0},
+};
+static const struct option_word unproxied[] = {
+    {"false", 0, 0},
+    {"true", 1, OPTION_UNAVAILABLE},
+    {NULL, 0, 0},
+};
+
+static const struct option_row concentrator_rows[] = {
+    {.name = "name",
+     .kind = OPTION_NAME,
+     .flags = OPTION_REQUIRED,
+     .example = "\"vps\"",
+     CONCENTRATOR_AT(name),
+     .help = "What status and log call it."},
+    /* Before port, which it would overwrite. */
+    {.name = "address",
+     .kind = OPTION_IP,
+     .flags = OPTION_REQUIRED,
+     .example = "\"203.0.113.10\"",
+     CONCENTRATOR_AT(address),
+     .help = "Its public address, IPv4 or IPv6."},
+    {.name = "port",
+     .kind = OPTION_PORT,
+     .def = "7171",
+     CONCENTRATOR_AT(address.port),
+     .help = "The TCP port that it listens on."},
+    {.name = "key_file",
+     .kind = OPTION_PATH,
+     .flags = OPTION_REQUIRED,
+     .max = 4095,
+     .example = "\"/etc/bondway/vps.key\"",
+     CONCENTRATOR_AT(key_file),
+     .help = "The key that it shares with this gateway, mode 0600; made by bondway keygen."},
+    {.name = NULL},
+};
+
+static const struct option_row uplink_rows[] = {
+    {.name = "name",
+     .kind = OPTION_NAME,
+     .flags = OPTION_REQUIRED,
+     .example = "\"dsl\"",
+     UPLINK_AT(name),
+     .help = "What rules, status and log call it."},
+    {.name = "interface",
+     .kind = OPTION_INTERFACE,
+     .flags = OPTION_REQUIRED,
+     .example = "\"pppoe-wan\"",
+     UPLINK_AT(interface),
+     .help = "The network interface."},
+    {.name = "cost",
+     .kind = OPTION_INTEGER,
+     .max = 1000000,
+     .def = "0",
+     UPLINK_AT(cost),
+     .help = "Cheaper uplinks come first where a scheduler prefers one."},
+    {.name = "weight",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1000000,
+     .def = "1",
+     UPLINK_AT(weight),
+     .help = "Its share, compared with the other uplinks."},
+    {.name = "gateway",
+     .kind = OPTION_IP,
+     .min = 4,
+     UPLINK_AT(gateway),
+     .help = "The IPv4 next hop, where the main table has no default route by this interface."},
+    {.name = "gateway6",
+     .kind = OPTION_IP,
+     .min = 6,
+     UPLINK_AT(gateway6),
+     .help = "The IPv6 next hop, likewise."},
+    {.name = "monthly_budget",
+     .kind = OPTION_SIZE,
+     .flags = OPTION_UNAVAILABLE,
+     UPLINK_AT(monthly_budget),
+     .help = "The data that this uplink may carry in a month."},
+    {.name = "budget_day",
+     .kind = OPTION_INTEGER,
+     .flags = OPTION_UNAVAILABLE,
+     .min = 1,
+     .max = 28,
+     .def = "1",
+     UPLINK_AT(budget_day),
+     .help = "The day on which the month begins."},
+    {.name = "on_budget",
+     .kind = OPTION_CHOICE,
+     .flags = OPTION_UNAVAILABLE,
+     .words = on_budgets,
+     .def = "\"standby\"",
+     UPLINK_AT(on_budget),
+     .help = "What becomes of it beyond the budget."},
+    {.name = NULL},
+};
+
+static const struct option_row rule_rows[] = {
+    {.name = "name",
+     .kind = OPTION_NAME,
+     .flags = OPTION_REQUIRED,
+     .example = "\"ssh\"",
+     RULE_AT(name),
+     .help = "What status and log call it."},
+    {.name = "destinations",
+     .kind = OPTION_NETWORK,
+     .flags = OPTION_LIST,
+     .example = "[\"198.51.100.0/24\"]",
+     RULE_LIST_AT(destinations),
+     .help = "Matches flows to these networks; to any, where absent or empty."},
+    {.name = "ports",
+     .kind = OPTION_PORTS,
+     .flags = OPTION_LIST,
+     .example = "(22, \"8000-8100\")",
+     RULE_LIST_AT(ports),
+     .help = "Matches flows to these ports; to any, where absent or empty."},
+    {.name = "clients",
+     .kind = OPTION_NETWORK,
+     .flags = OPTION_LIST,
+     .example = "[\"192.168.1.20\"]",
+     RULE_LIST_AT(clients),
+     .help = "Matches flows from these networks; from any, where absent or empty."},
+    {.name = "dscp",
+     .kind = OPTION_DSCP,
+     .flags = OPTION_LIST,
+     .example = "[46]",
+     RULE_LIST_AT(dscp),
+     .help = "Matches flows so marked; any, where absent or empty."},
+    {.name = "uplinks",
+     .kind = OPTION_REFERENCE,
+     .flags = OPTION_LIST,
+     .min = 1,
+     .max = UPLINKS_MAX,
+     .example = "[\"dsl\"]",
+     .help = "The uplinks that the flow may use; all, where absent."},
+    {.name = "scheduler",
+     .kind = OPTION_CHOICE,
+     .words = schedulers,
+     RULE_AT(scheduler),
+     .help = "How the flow uses them; as outside of rules, where absent."},
+    {.name = "encryption",
+     .kind = OPTION_CHOICE,
+     .words = encryptions,
+     RULE_AT(encryption),
+     .help = "Whether the flow is sealed; as outside of rules, where absent."},
+    {.name = "action",
+     .kind = OPTION_CHOICE,
+     .words = actions,
+     .def = "\"proxy\"",
+     RULE_AT(action),
+     .help = "proxy carries the flow, refuse resets it."},
+    {.name = NULL},
+};
+
+static const struct option_row rows[] = {
+    {.name = "lan_interfaces",
+     .kind = OPTION_INTERFACE,
+     .flags = OPTION_REQUIRED | OPTION_LIST,
+     .min = 1,
+     .max = 64,
+     .example = "[\"br-lan\"]",
+     LIST_AT(lan_interfaces),
+     .help = "The interfaces whose clients' TCP is carried."},
+    {.name = "listen_port",
+     .kind = OPTION_PORT,
+     .def = "7170",
+     AT(listen_port),
+     .help = "The port on this host where intercepted connections are delivered."},
+    {.name = "scheduler",
+     .kind = OPTION_CHOICE,
+     .words = schedulers,
+     .def = "\"bond\"",
+     AT(scheduler),
+     .help = "How a flow uses the uplinks. bond: every healthy one at once."},
+    {.name = "encryption",
+     .kind = OPTION_CHOICE,
+     .words = encryptions,
+     .def = "\"auto\"",
+     AT(encryption),
+     .help = "auto seals every flow that is not TLS already."},
+    {.name = "when_unreachable",
+     .kind = OPTION_CHOICE,
+     .words = unreachables,
+     .def = "\"direct\"",
+     AT(when_unreachable),
+     .help = "Without a concentrator: direct lets new connections take the router's normal way."},
+    {.name = "route_unproxied",
+     .kind = OPTION_BOOL,
+     .words = unproxied,
+     .def = "false",
+     AT(route_unproxied),
+     .help = "Whether the default route for everything else follows the healthy uplinks."},
+    {.name = "packet_scheduler",
+     .flags = OPTION_UNAVAILABLE,
+     .help = "One of the kernel's packet schedulers."},
+    {.name = "bypass",
+     .kind = OPTION_NETWORK,
+     .flags = OPTION_LIST,
+     .def = "[]",
+     .example = "[\"192.0.2.0/24\"]",
+     LIST_AT(bypass),
+     .help = "Destinations that are left alone, beside private, local and multicast ones."},
+    {.name = "control_socket",
+     .kind = OPTION_PATH,
+     .max = 107,
+     .def = "\"/run/bondway/gateway.sock\"",
+     AT(control_socket),
+     .help = "Where bondway status and its like ask."},
+    {.name = "metrics_listen",
+     .kind = OPTION_ENDPOINT,
+     .flags = OPTION_UNAVAILABLE,
+     AT(metrics_listen),
+     .help = "Where metrics are served."},
+    {.name = "firewall_mark",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = UINT32_MAX,
+     .def = "0x10000000",
+     AT(firewall_mark),
+     .help = "The bits of the firewall mark that are ours."},
+    {.name = "routing_table",
+     .kind = OPTION_INTEGER,
+     .min = 256,
+     .max = UINT32_MAX - 16,
+     .def = "7170",
+     AT(routing_table),
+     .help = "The first of ten routing tables that are ours."},
+    {.name = "rule_priority",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 32000,
+     .def = "7170",
+     AT(rule_priority),
+     .help = "Where our policy routing rules begin; before main, 32766."},
+    {.name = "dial_timeout",
+     .kind = OPTION_DURATION,
+     .min = 100,
+     .max = 300000,
+     .def = "\"10s\"",
+     AT(dial_timeout_ms),
+     .help = "How long a concentrator may take to answer."},
+    {.name = "idle_timeout",
+     .kind = OPTION_DURATION,
+     .min = 60000,
+     .max = 604800000,
+     .def = "\"124m\"",
+     AT(idle_timeout_ms),
+     .help = "A flow that carries nothing for so long is ended."},
+    {.name = "half_closed_timeout",
+     .kind = OPTION_DURATION,
+     .min = 1000,
+     .max = 86400000,
+     .def = "\"10m\"",
+     AT(half_closed_timeout_ms),
+     .help = "Likewise, when one of its directions has ended."},
+    {.name = "max_flows",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1000000,
+     .def = "4096",
+     AT(max_flows),
+     .help = "How many flows there may be at once."},
+    {.name = "concentrators",
+     .kind = OPTION_GROUP,
+     .flags = OPTION_REQUIRED | OPTION_LIST | OPTION_IN_PLACE,
+     .min = 1,
+     .max = CONCENTRATORS_MAX,
+     .example = "( { name = \"vps\"; ... } )",
+     LIST_AT(concentrators),
+     .rows = concentrator_rows,
+     .size = sizeof(struct concentrator_entry),
+     .help = "The concentrators, in order of preference."},
+    {.name = "uplinks",
+     .kind = OPTION_GROUP,
+     .flags = OPTION_REQUIRED | OPTION_LIST | OPTION_IN_PLACE,
+     .min = 1,
+     .max = UPLINKS_MAX,
+     .example = "( { name = \"dsl\"; ... } )",
+     LIST_AT(uplinks),
+     .rows = uplink_rows,
+     .size = sizeof(struct uplink_config),
+     .help = "The uplinks, in order of preference."},
+    {.name = "rules",
+     .kind = OPTION_GROUP,
+     .flags = OPTION_LIST,
+     .max = 1024,
+     .def = "()",
+     .example = "( { name = \"ssh\"; ... } )",
+     LIST_AT(rules),
+     .rows = rule_rows,
+     .size = sizeof(struct rule_config),
+     .help = "What differs for some flows: the first match counts."},
+    {.name = NULL},
+};
+
+static void check_concentrators(struct option_file *file, struct gateway_config *config)
+{
+    option_check_unique(file, "concentrators", "name", "concentrator");
+    for (size_t i = 0; i < config->n_concentrators; i++) {
+        struct concentrator_entry *entry = &config->concentrators[i];
+        for (size_t j = 0; entry->address.family && j < i; j++) {
+            if (addr_equal(&entry->address, &config->concentrators[j].address))
+                option_complain(file, option_find(file, "concentrators", i, "address"),
+                                "concentrator \"%s\" has the address and port of \"%s\"; "
+                                "remove one of them",
+                                entry->name, config->concentrators[j].name);
+        }
+        option_load_key(file, "concentrators", i, entry->key_file, &entry->key);
+    }
+}
+
+static bool is_lan_interface(const struct gateway_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->n_lan_interfaces; i++) {
+        if (strcmp(name, config->lan_interfaces[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void check_uplinks(struct option_file *file, const struct gateway_config *config)
+{
+    option_check_unique(file, "uplinks", "name", "uplink");
+    option_check_unique(file, "uplinks", "interface", "uplink");
+    for (size_t i = 0; i < config->n_uplinks; i++) {
+        const struct uplink_config *uplink = &config->uplinks[i];
+        if (uplink->interface[0] && is_lan_interface(config, uplink->interface))
+            option_complain(
+                file, option_find(file, "uplinks", i, "interface"),
+                "\"%s\" is one of lan_interfaces, too; an interface leads either to the "
+                "LAN or to the Internet",
+                uplink->interface);
+    }
+}
+
+static void check_lan_interfaces(struct option_file *file, const struct gateway_config *config)
+{
+    for (size_t i = 1; i < config->n_lan_interfaces; i++) {
+        const char *name = config->lan_interfaces[i];
+        for (size_t j = 0; name[0] && j < i; j++) {
+            if (strcmp(name, config->lan_interfaces[j]) == 0)
+                option_complain(file, config_lookup(&file->parsed, "lan_interfaces"),
+                                "lan_interfaces holds \"%s\" twice; remove one", name);
+        }
+    }
+}
+
+/* The uplink's bit, or 0. */
+static uint32_t uplink_bit(const struct gateway_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->n_uplinks; i++) {
+        if (strcmp(config->uplinks[i].name, name) == 0)
+            return UINT32_C(1) << i;
+    }
+    return 0;
+}
+
+static uint32_t resolve_uplinks(struct option_file *file, const struct gateway_config *config,
+                                config_setting_t *names)
+{
+    uint32_t mask = 0;
+
+    for (int i = 0; i < config_setting_length(names); i++) {
+        const char *name = config_setting_get_string_elem(names, i);
+        uint32_t bit = name ? uplink_bit(config, name) : 0;
+        if (name && !bit)
+            option_complain(file, names, "there is no uplink \"%.60s\"; write a name from uplinks",
+                            name);
+        mask |= bit;
+    }
+    return mask;
+}
+
+/* What a rule leaves open is as it is outside of rules. */
+static void complete_rules(struct option_file *file, struct gateway_config *config)
+{
+    const config_setting_t *list = config_lookup(&file->parsed, "rules");
+
+    option_check_unique(file, "rules", "name", "rule");
+    for (size_t i = 0; i < config->n_rules; i++) {
+        struct rule_config *rule = &config->rules[i];
+        config_setting_t *group = config_setting_get_elem(list, (unsigned)i);
+        if (!config_setting_is_group(group))
+            continue;
+        if (!config_setting_get_member(group, "scheduler"))
+            rule->scheduler = config->scheduler;
+        if (!config_setting_get_member(group, "encryption"))
+            rule->encryption = config->encryption;
+        config_setting_t *names = config_setting_get_member(group, "uplinks");
+        rule->uplinks = names ? resolve_uplinks(file, config, names) : UINT32_MAX;
+    }
+}
+
+struct gateway_config *gateway_config_load(const char *path, FILE *complaints)
+{
+    struct option_file file;
+    struct gateway_config *config = calloc(1, sizeof(*config));
+
+    if (!config) {
+        fprintf(complaints, "%s: out of memory; free some\n", path);
+        return NULL;
+    }
+    if (option_file_open(&file, path, complaints) == 0) {
+        option_read(&file, rows, config);
+        check_lan_interfaces(&file, config);
+        check_concentrators(&file, config);
+        check_uplinks(&file, config);
+        complete_rules(&file, config);
+    }
+    option_file_close(&file);
+    if (file.mistakes == 0)
+        return config;
+    gateway_config_free(config);
+    return NULL;
+}
+
+void gateway_config_free(struct gateway_config *config)
+{
+    if (!config)
+        return;
+    for (size_t i = 0; i < config->n_concentrators; i++)
+        key_wipe(&config->concentrators[i].key);
+    option_free(rows, config);
+    free(config);
+}
+
+void gateway_config_describe(FILE *out)
+{
+    option_describe(rows, out);
+}
+
+const char *scheduler_name(enum scheduler_kind kind)
+{
+    return schedulers[kind].word;
+}

@@ -7,12 +7,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "config/types.h"
 #include "core/addr.h"
 #include "core/key.h"
 
-#define NAME_MAX_LENGTH 31
-#define INTERFACE_NAME 16 /* IFNAMSIZ */
-#define UPLINKS_MAX 8     /* an MPTCP connection has at most 8 extra subflows before Linux 7.2 */
+#define UPLINKS_MAX 8 /* an MPTCP connection has at most 8 extra subflows before Linux 7.2 */
 #define CONCENTRATORS_MAX 8
 
 enum encryption { ENCRYPTION_AUTO, ENCRYPTION_ALWAYS, ENCRYPTION_NEVER };
@@ -42,10 +41,6 @@ struct uplink_config {
     uint64_t monthly_budget; /* bytes; 0: none */
     uint32_t budget_day;     /* 1...28 */
     enum on_budget on_budget;
-};
-
-struct port_range {
-    uint16_t first, last;
 };
 
 struct rule_config {
@@ -94,6 +89,9 @@ struct gateway_config {
  * "file:line: what is wrong; what to do". Returns the configuration, or NULL. */
 struct gateway_config *gateway_config_load(const char *path, FILE *complaints);
 void gateway_config_free(struct gateway_config *config); /* wipes keys; NULL is fine */
+
+/* Every key, its default and meaning. */
+void gateway_config_describe(FILE *out);
 
 const char *scheduler_name(enum scheduler_kind kind);
 
