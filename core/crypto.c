@@ -145,8 +145,10 @@ static bool aead_start(struct aead *aead, const uint8_t nonce[CRYPTO_NONCE], con
     int n;
 
     assert(aad_len <= INT_MAX);
-    return EVP_CipherInit_ex(aead->ctx, NULL, NULL, NULL, nonce, aead->seal) == 1 &&
-           EVP_CipherUpdate(aead->ctx, NULL, &n, aad, (int)aad_len) == 1;
+    if (EVP_CipherInit_ex(aead->ctx, NULL, NULL, NULL, nonce, aead->seal) != 1)
+        return false;
+    /* An update without bytes means "the end" to OpenSSL 1.1.1. */
+    return aad_len == 0 || EVP_CipherUpdate(aead->ctx, NULL, &n, aad, (int)aad_len) == 1;
 }
 
 static bool aead_run(struct aead *aead, uint8_t *text, size_t len)
