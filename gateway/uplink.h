@@ -41,7 +41,9 @@ bool uplink_usable(const struct uplink *uplink, uint8_t family);
 struct uplinks;
 
 /* Something of this uplink changed (state, address, gateway, interface): before and after. Called
- * from the event loop, after all uplinks have been assessed anew. */
+ * from the event loop, after all uplinks have been assessed anew. Both may be equal: an interface
+ * that went away and came back within milliseconds is as before, but the kernel has dropped its
+ * routes: apply them again. It must not free the uplinks. */
 typedef void uplink_changed(void *arg, const struct uplink *before, const struct uplink *now);
 
 /* Reads the kernel's state before returning (without calling changed), then follows it. config must
