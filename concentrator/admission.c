@@ -1,1 +1,165 @@
-/* placeholder */
+#include "concentrator/admission.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "concentrator/replay.h"
+
+#define FRESH_MS 30000
+#define TOKEN_LIFE_MS 10000
+/* A HELLO that an earlier life of this program has accepted could still be fresh for so long; its
+ * salts are forgotten, so until then every gateway must show a token of this life. */
+#define START_UP_MS 60000
+
+struct admission {
+    struct replay *replay;
+    uint64_t started_wall_ms, started_boot_ms;
+    uint8_t k_boot[32];
+    struct key dummy; /* whom a HELLO of an unknown id is tried against */
+};
+
+struct admission *admission_new(uint64_t wall_ms, uint64_t boot_ms)
+{
+    struct admission *a = calloc(1, sizeof(*a));
+
+    if (!a)
+        return NULL;
+    a->started_wall_ms = wall_ms;
+    a->started_boot_ms = boot_ms;
+    a->replay = replay_new(REPLAY_QUOTA);
+    if (!a->replay || crypto_random(a->k_boot, sizeof(a->k_boot)) < 0 ||
+        crypto_random(&a->dummy, sizeof(a->dummy)) < 0) {
+        admission_free(a);
+        return NULL;
+    }
+    return a;
+}
+
+void admission_free(struct admission *a)
+{
+    if (!a)
+        return;
+    replay_free(a->replay);
+    crypto_wipe(a, sizeof(*a));
+    free(a);
+}
+
+uint64_t admission_time_ms(const struct admission *a, uint64_t boot_ms)
+{
+    return a->started_wall_ms + (boot_ms - a->started_boot_ms);
+}
+
+void greeting_begin(struct greeting *g)
+{
+    memset(g, 0, sizeof(*g));
+    g->want = HELLO_FIXED;
+}
+
+void greeting_wipe(struct greeting *g)
+{
+    crypto_wipe(g, sizeof(*g));
+}
+
+/* The id lies open behind the salt. An unknown one costs as much time as a known one. */
+static enum hello_verdict open_fixed(struct admission *a, const struct peers *peers,
+                                     struct greeting *g)
+{
+    const struct peer *peer = peers_find(peers, g->flight + HELLO_SALT);
+    const struct key *key = peer ? &peer->config->key : &a->dummy;
+
+    if (hello_derive(key, g->flight, &g->keys) < 0)
+        return HELLO_BAD;
+    if (hello_open(&g->keys, g->flight, &g->hello) != HELLO_OK || !peer || g->hello.flags != 0)
+        return HELLO_BAD;
+    g->peer = peer;
+    return HELLO_OK;
+}
+
+static bool is_fresh(const struct admission *a, const struct greeting *g, uint64_t boot_ms)
+{
+    uint64_t now_ms = admission_time_ms(a, boot_ms);
+    uint64_t apart =
+        now_ms > g->hello.time_ms ? now_ms - g->hello.time_ms : g->hello.time_ms - now_ms;
+
+    if (g->hello.has_token &&
+        token_valid(a->k_boot, g->peer->config->key.id, now_ms, g->hello.token))
+        return true;
+    return boot_ms - a->started_boot_ms > START_UP_MS && apart <= FRESH_MS;
+}
+
+static enum admission_verdict challenge(struct greeting *g, uint64_t boot_ms)
+{
+    return account_may_challenge(g->peer->account, boot_ms) ? ADMISSION_CHALLENGE : ADMISSION_BAD;
+}
+
+/* Only a fresh HELLO, seen for the first time, learns that its version or suite does not suit:
+ * a recorded one gets silence, as always. */
+static enum admission_verdict check_policy(struct greeting *g)
+{
+    if (g->hello.version != PROTOCOL_VERSION)
+        g->refusal = REFUSED_VERSION;
+    else if (g->hello.suite != SUITE_CHACHA20_POLY1305 && g->hello.suite != SUITE_AES_128_GCM)
+        g->refusal = REFUSED_SUITE;
+    else
+        return ADMISSION_WELCOME;
+    return ADMISSION_REFUSED;
+}
+
+static enum admission_verdict decide(struct admission *a, struct greeting *g, uint64_t boot_ms)
+{
+    const uint8_t *salt = g->flight;
+    const uint8_t *id = g->peer->config->key.id;
+
+    if (replay_contains(a->replay, id, salt, boot_ms))
+        return ADMISSION_REPLAY;
+    if (!is_fresh(a, g, boot_ms))
+        return challenge(g, boot_ms);
+    switch (replay_insert(a->replay, id, salt, boot_ms)) {
+    case REPLAY_NEW:
+        return check_policy(g);
+    case REPLAY_FULL:
+        return challenge(g, boot_ms);
+    case REPLAY_SEEN:
+        break;
+    }
+    return ADMISSION_REPLAY;
+}
+
+enum admission_verdict admission_judge(struct admission *a, const struct peers *peers,
+                                       struct greeting *g, uint64_t boot_ms)
+{
+    if (!g->peer) {
+        if (open_fixed(a, peers, g) != HELLO_OK)
+            return ADMISSION_BAD;
+        if (g->hello.ext_len > 0) {
+            g->want = HELLO_FIXED + g->hello.ext_len + CRYPTO_TAG;
+            return ADMISSION_MORE;
+        }
+    } else if (hello_open_ext(&g->keys, g->flight, g->flight + HELLO_FIXED, &g->hello) !=
+               HELLO_OK) {
+        return ADMISSION_BAD;
+    }
+    return decide(a, g, boot_ms);
+}
+
+int admission_reply(struct admission *a, const struct greeting *g, enum reply_type type,
+                    uint8_t code, uint16_t probe_port, uint64_t boot_ms, struct reply_keys *keys,
+                    uint8_t *out)
+{
+    const struct key *key = &g->peer->config->key;
+    struct reply reply = {
+        .type = (uint8_t)type,
+        .code = code,
+        .time_ms = admission_time_ms(a, boot_ms),
+        .probe_port = probe_port,
+        .has_token = type == REPLY_CHALLENGE,
+    };
+    uint8_t salt[HELLO_SALT];
+    int err = crypto_random(salt, sizeof(salt));
+
+    if (err == 0)
+        err = reply_derive(key, g->keys.prk, salt, keys);
+    if (err == 0 && reply.has_token)
+        err = token_make(a->k_boot, key->id, reply.time_ms + TOKEN_LIFE_MS, reply.token);
+    return err < 0 ? err : reply_write(keys, g->flight, salt, &reply, out);
+}

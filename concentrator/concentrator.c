@@ -1,1 +1,400 @@
-/* placeholder */
+#include "concentrator/concentrator.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "concentrator/kernel.h"
+#include "concentrator/status.h"
+#include "concentrator/worker.h"
+#include "core/clock.h"
+#include "core/control.h"
+#include "core/daemon.h"
+#include "core/log.h"
+#include "core/mptcp.h"
+
+/* After SIGTERM: how long flows may go on. */
+static const struct timeval drain_limit = {.tv_sec = 10};
+
+struct concentrator {
+    const char *config_path;
+    struct event_base *base;
+    struct daemon *daemon;
+    struct control *control;
+    struct kernel kernel;
+    struct session_services services;
+    struct peers *peers;
+    struct worker **workers;
+    size_t n_workers;
+    uint64_t started_ms;
+    int drained_fd; /* workers count themselves here when they have drained */
+    struct event *on_drained, *drain_deadline;
+    uint64_t n_drained;
+};
+
+/* ---- control socket ---- */
+
+static struct json_object *answer_status(void *arg)
+{
+    struct concentrator *c = arg;
+
+    for (size_t i = 0; i < c->n_workers; i++)
+        worker_report(c->workers[i]);
+    const struct status_source source = {.peers = c->peers,
+                                         .refusals = &c->services.refusals,
+                                         .started_ms = c->started_ms,
+                                         .now_ms = clock_now_ms()};
+    return status_describe(&source);
+}
+
+static struct json_object *answer_flows(void *arg)
+{
+    struct concentrator *c = arg;
+    struct json_object *all = json_object_new_array();
+
+    for (size_t i = 0; all && i < c->n_workers; i++) {
+        struct json_object *some = worker_flows(c->workers[i]);
+        for (size_t j = 0; some && j < json_object_array_length(some); j++)
+            json_object_array_add(all, json_object_get(json_object_array_get_idx(some, j)));
+        json_object_put(some);
+    }
+    return all;
+}
+
+static const struct control_command commands[] = {
+    {"status", answer_status}, {"flows", answer_flows}, {NULL, NULL}};
+
+/* ---- reload ---- */
+
+static void log_lines(const char *text)
+{
+    while (*text) {
+        size_t len = strcspn(text, "\n");
+        log_error("reload", "%.*s", (int)len, text);
+        text += len + (text[len] == '\n');
+    }
+}
+
+/* The mistakes go to the log, which may be syslog. */
+static struct concentrator_config *load_again(const char *path)
+{
+    struct concentrator_config *config = NULL;
+    char *text = NULL;
+    size_t len;
+    FILE *complaints = open_memstream(&text, &len);
+
+    if (complaints) {
+        config = concentrator_config_load(path, complaints);
+        fclose(complaints);
+    }
+    if (!config)
+        log_lines(text ? text : "out of memory");
+    free(text);
+    return config;
+}
+
+static bool same_listen(const struct concentrator_config *a, const struct concentrator_config *b)
+{
+    if (a->n_listen != b->n_listen)
+        return false;
+    for (size_t i = 0; i < a->n_listen; i++) {
+        if (!addr_equal(&a->listen[i], &b->listen[i]))
+            return false;
+    }
+    return true;
+}
+
+static void warn_of_restart(const struct concentrator_config *old,
+                            const struct concentrator_config *now)
+{
+    const struct {
+        const char *option;
+        bool same;
+    } fixed[] = {
+        {"listen", same_listen(old, now)},
+        {"workers", old->workers == now->workers},
+        {"control_socket", strcmp(old->control_socket, now->control_socket) == 0},
+        {"idle_timeout", old->idle_timeout_ms == now->idle_timeout_ms},
+        {"half_closed_timeout", old->half_closed_timeout_ms == now->half_closed_timeout_ms},
+    };
+
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
+        if (!fixed[i].same)
+            log_warning("reload", "%s has changed: that takes effect after a restart",
+                        fixed[i].option);
+    }
+}
+
+static void on_reload(void *arg)
+{
+    struct concentrator *c = arg;
+    struct concentrator_config *config = load_again(c->config_path);
+    struct peers *peers;
+
+    if (!config) {
+        log_error("reload", "nothing has changed; correct %s and send SIGHUP again",
+                  c->config_path);
+        return;
+    }
+    int err = peers_new(&peers, config, c->peers);
+    if (err < 0) {
+        log_error("reload", "nothing has changed: %s", strerror(-err));
+        concentrator_config_free(config);
+        return;
+    }
+    warn_of_restart(peers_config(c->peers), config);
+    for (size_t i = 0; i < c->n_workers; i++)
+        worker_reload(c->workers[i], peers);
+    peers_unref(c->peers);
+    c->peers = peers;
+    log_info("reload", "done gateways=%zu", peers_count(peers));
+}
+
+/* ---- the end ---- */
+
+static void on_stop(void *arg)
+{
+    struct concentrator *c = arg;
+
+    log_info("concentrator", "stopping: running flows have %d s to end, or a second signal",
+             (int)drain_limit.tv_sec);
+    event_add(c->drain_deadline, &drain_limit);
+    for (size_t i = 0; i < c->n_workers; i++)
+        worker_drain(c->workers[i]);
+}
+
+static void on_drained(evutil_socket_t fd, short what, void *arg)
+{
+    struct concentrator *c = arg;
+    uint64_t n;
+
+    if (read(fd, &n, sizeof(n)) == -1)
+        return;
+    c->n_drained += n;
+    if (c->n_drained >= c->n_workers)
+        event_base_loopbreak(c->base);
+}
+
+static void on_drain_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    struct concentrator *c = arg;
+
+    log_warning("concentrator", "ending the flows that are left");
+    event_base_loopbreak(c->base);
+}
+
+/* ---- the start ---- */
+
+/* SO_REUSEPORT lets a second concentrator of the same user share the port in silence. */
+static int check_port_free(const struct addr *at)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = addr_to_sockaddr(at, &ss);
+    int one = 1, err = 0;
+    int fd = mptcp_tcp_socket(at->family);
+
+    if (fd < 0)
+        return fd;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (at->family == 6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    if (bind(fd, (struct sockaddr *)&ss, len) == -1 || listen(fd, 1) == -1)
+        err = -errno;
+    close(fd);
+    return err;
+}
+
+static const char *remedy_of_listen(int err)
+{
+    switch (err) {
+    case -EADDRINUSE:
+        return "another program has this port: stop it, or change listen";
+    case -EADDRNOTAVAIL:
+        return "this host has no such address: correct listen";
+    case -EACCES:
+        return "ports below 1024 need CAP_NET_BIND_SERVICE: choose another, or run as root";
+    case -EAFNOSUPPORT:
+        return "this host has no IPv6: take that address out of listen";
+    default:
+        return "correct listen";
+    }
+}
+
+static void complain_of_listen(const struct addr *at, int err)
+{
+    char text[ADDR_TEXT];
+
+    log_error("concentrator", "cannot listen on %s: %s; %s", addr_format(at, text), strerror(-err),
+              remedy_of_listen(err));
+}
+
+static int check_ports_free(const struct concentrator_config *config)
+{
+    for (size_t i = 0; i < config->n_listen; i++) {
+        int err = check_port_free(&config->listen[i]);
+        if (err < 0) {
+            complain_of_listen(&config->listen[i], err);
+            return err;
+        }
+    }
+    return 0;
+}
+
+static int make_workers(struct concentrator *c)
+{
+    const struct concentrator_config *config = peers_config(c->peers);
+    struct addr failed;
+
+    int err = check_ports_free(config);
+    if (err < 0)
+        return err;
+    c->workers = calloc(config->workers, sizeof(c->workers[0]));
+    if (!c->workers)
+        return -ENOMEM;
+    while (c->n_workers < config->workers) {
+        err = worker_new(&c->workers[c->n_workers], c->peers, &c->services, c->drained_fd, &failed);
+        if (err < 0) {
+            if (failed.family)
+                complain_of_listen(&failed, err);
+            else
+                log_error("concentrator", "cannot make a worker: %s", strerror(-err));
+            return err;
+        }
+        c->n_workers++;
+    }
+    return 0;
+}
+
+static int start_workers(struct concentrator *c)
+{
+    for (size_t i = 0; i < c->n_workers; i++) {
+        int err = worker_start(c->workers[i]);
+        if (err < 0) {
+            log_error("concentrator", "cannot start a thread: %s", strerror(-err));
+            return err;
+        }
+    }
+    return 0;
+}
+
+static int open_control(struct concentrator *c)
+{
+    const char *path = peers_config(c->peers)->control_socket;
+    int err = control_new(&c->control, c->base, path, commands, c);
+
+    if (err == -EADDRINUSE)
+        log_error("concentrator",
+                  "another concentrator answers on %s: stop it, or change control_socket", path);
+    else if (err < 0)
+        log_error("concentrator",
+                  "cannot open the control socket %s: %s; change control_socket, "
+                  "or run as a user who may write there",
+                  path, strerror(-err));
+    return err;
+}
+
+static int make_events(struct concentrator *c)
+{
+    const struct daemon_handlers handlers = {.reload = on_reload, .stop = on_stop, .arg = c};
+
+    c->base = event_base_new();
+    c->drained_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (!c->base || c->drained_fd == -1)
+        return -ENOMEM;
+    c->daemon = daemon_new(c->base, &handlers);
+    c->on_drained = event_new(c->base, c->drained_fd, EV_READ | EV_PERSIST, on_drained, c);
+    c->drain_deadline = evtimer_new(c->base, on_drain_deadline, c);
+    if (!c->daemon || !c->drain_deadline || !c->on_drained || event_add(c->on_drained, NULL) == -1)
+        return -ENOMEM;
+    return 0;
+}
+
+static int make_services(struct concentrator *c)
+{
+    c->services.admission = admission_new(clock_wall_ms(), clock_boot_ms());
+    c->services.lobby = lobby_new();
+    return c->services.admission && c->services.lobby ? 0 : -ENOMEM;
+}
+
+static void log_start(const struct concentrator *c)
+{
+    const struct concentrator_config *config = peers_config(c->peers);
+    char text[ADDR_TEXT];
+
+    for (size_t i = 0; i < config->n_listen; i++)
+        log_info("concentrator", "listening at=%s", addr_format(&config->listen[i], text));
+    log_info("concentrator",
+             "started version=%s workers=%zu gateways=%zu fastest_suite=%s "
+             "max_unauthenticated=%u max_warm=%u max_pending_dials=%u",
+             BONDWAY_VERSION, c->n_workers, peers_count(c->peers),
+             crypto_suite_name(crypto_fastest_suite()), config->max_unauthenticated,
+             config->max_warm, config->max_pending_dials);
+}
+
+/* Takes config. Returns 0, or -errno after having said why. */
+static int concentrator_start(struct concentrator *c, struct concentrator_config *config)
+{
+    int err = peers_new(&c->peers, config, NULL);
+
+    if (err < 0)
+        concentrator_config_free(config);
+    if (err == 0)
+        err = make_services(c);
+    if (err == 0)
+        err = make_events(c);
+    if (err < 0) {
+        log_error("concentrator", "cannot start: %s", strerror(-err));
+        return err;
+    }
+    err = open_control(c);
+    if (err == 0)
+        err = make_workers(c);
+    if (err == 0) {
+        kernel_prepare(&c->kernel);
+        err = start_workers(c);
+    }
+    return err;
+}
+
+static void concentrator_end(struct concentrator *c)
+{
+    control_free(c->control);
+    for (size_t i = 0; i < c->n_workers; i++)
+        worker_free(c->workers[i]);
+    free(c->workers);
+    kernel_restore(&c->kernel);
+    if (c->on_drained)
+        event_free(c->on_drained);
+    if (c->drain_deadline)
+        event_free(c->drain_deadline);
+    daemon_free(c->daemon);
+    if (c->base)
+        event_base_free(c->base);
+    if (c->drained_fd >= 0)
+        close(c->drained_fd);
+    lobby_free(c->services.lobby);
+    admission_free(c->services.admission);
+    peers_unref(c->peers);
+}
+
+int concentrator_run(const char *config_path)
+{
+    struct concentrator c = {
+        .config_path = config_path, .drained_fd = -1, .started_ms = clock_now_ms()};
+    struct concentrator_config *config = concentrator_config_load(config_path, stderr);
+
+    if (!config)
+        return 2;
+    int err = concentrator_start(&c, config);
+    if (err == 0) {
+        log_start(&c);
+        event_base_dispatch(c.base);
+        log_info("concentrator", "stopped");
+    }
+    concentrator_end(&c);
+    return err == 0 ? 0 : 1;
+}

@@ -1,1 +1,251 @@
-/* placeholder */
+#include "concentrator/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "core/listener.h"
+
+enum order {
+    ORDER_RELOAD = 1,
+    ORDER_DRAIN = 2,
+    ORDER_REPORT = 4,
+    ORDER_FLOWS = 8,
+    ORDER_STOP = 16
+};
+
+struct worker {
+    struct event_base *base;
+    struct session_group *sessions;
+    struct listener **listeners;
+    size_t n_listeners;
+    int drained_fd;
+    pthread_t thread;
+    bool runs;
+
+    int bell; /* an eventfd: rings when there are orders */
+    struct event *on_bell;
+    /* Under the lock: */
+    pthread_mutex_t lock;
+    pthread_cond_t obeyed;
+    unsigned orders, obeying; /* enum order, or-ed: waiting, and under way */
+    struct peers *next_peers;
+    struct json_object *flows;
+};
+
+static void on_accepted(void *arg, int fd, const struct addr *peer)
+{
+    struct worker *w = arg;
+
+    session_group_accept(w->sessions, fd, peer);
+}
+
+static void ring(int bell)
+{
+    const uint64_t one = 1;
+
+    /* An eventfd's write fails only when its count is full, and then it rings already. */
+    if (write(bell, &one, sizeof(one)) == -1)
+        return;
+}
+
+static void on_drained(void *arg)
+{
+    struct worker *w = arg;
+
+    ring(w->drained_fd);
+}
+
+static void obey_reload(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    struct peers *peers = w->next_peers;
+    w->next_peers = NULL;
+    pthread_mutex_unlock(&w->lock);
+    session_group_reload(w->sessions, peers);
+    peers_unref(peers);
+}
+
+static void obey(struct worker *w, unsigned orders)
+{
+    if (orders & ORDER_RELOAD)
+        obey_reload(w);
+    if (orders & ORDER_DRAIN)
+        session_group_drain(w->sessions);
+    if (orders & ORDER_REPORT)
+        session_group_report(w->sessions);
+    if (orders & ORDER_FLOWS)
+        w->flows = session_group_flows(w->sessions);
+    if (orders & ORDER_STOP)
+        event_base_loopbreak(w->base);
+}
+
+static void on_bell(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *w = arg;
+    uint64_t rings;
+
+    if (read(w->bell, &rings, sizeof(rings)) == -1)
+        return;
+    pthread_mutex_lock(&w->lock);
+    unsigned orders = w->obeying = w->orders;
+    w->orders = 0;
+    pthread_mutex_unlock(&w->lock);
+    obey(w, orders);
+    pthread_mutex_lock(&w->lock);
+    w->obeying = 0;
+    pthread_cond_broadcast(&w->obeyed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static int listen_everywhere(struct worker *w, const struct concentrator_config *config,
+                             struct addr *failed)
+{
+    w->listeners = calloc(config->n_listen, sizeof(w->listeners[0]));
+    if (!w->listeners)
+        return -ENOMEM;
+    for (size_t i = 0; i < config->n_listen; i++) {
+        int err = listener_new(&w->listeners[i], w->base, LISTENER_MPTCP, &config->listen[i],
+                               on_accepted, w);
+        if (err < 0) {
+            *failed = config->listen[i];
+            return err;
+        }
+        w->n_listeners++;
+    }
+    return 0;
+}
+
+static int make_bell(struct worker *w)
+{
+    w->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (w->bell == -1)
+        return -errno;
+    w->on_bell = event_new(w->base, w->bell, EV_READ | EV_PERSIST, on_bell, w);
+    return w->on_bell && event_add(w->on_bell, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+int worker_new(struct worker **out, struct peers *peers, struct session_services *services,
+               int drained_fd, struct addr *failed)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+
+    *failed = (struct addr){0};
+    if (!w)
+        return -ENOMEM;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->obeyed, NULL);
+    w->drained_fd = drained_fd;
+    w->bell = -1;
+    w->base = event_base_new();
+    int err = w->base ? make_bell(w) : -ENOMEM;
+    if (err == 0)
+        err = session_group_new(&w->sessions, w->base, peers, services, on_drained, w);
+    if (err == 0)
+        err = listen_everywhere(w, peers_config(peers), failed);
+    if (err < 0) {
+        worker_free(w);
+        return err;
+    }
+    *out = w;
+    return 0;
+}
+
+static void *run(void *arg)
+{
+    struct worker *w = arg;
+
+    event_base_dispatch(w->base);
+    return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+    sigset_t all, before;
+
+    /* Signals are the main thread's. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int err = pthread_create(&w->thread, NULL, run, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    w->runs = err == 0;
+    return -err;
+}
+
+static void give_order(struct worker *w, enum order order)
+{
+    pthread_mutex_lock(&w->lock);
+    w->orders |= order;
+    pthread_mutex_unlock(&w->lock);
+    ring(w->bell);
+}
+
+static void wait_until_obeyed(struct worker *w, enum order order)
+{
+    pthread_mutex_lock(&w->lock);
+    while ((w->orders | w->obeying) & order)
+        pthread_cond_wait(&w->obeyed, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void worker_reload(struct worker *w, struct peers *peers)
+{
+    pthread_mutex_lock(&w->lock);
+    peers_unref(w->next_peers);
+    w->next_peers = peers_ref(peers);
+    pthread_mutex_unlock(&w->lock);
+    give_order(w, ORDER_RELOAD);
+}
+
+void worker_drain(struct worker *w)
+{
+    give_order(w, ORDER_DRAIN);
+}
+
+void worker_report(struct worker *w)
+{
+    give_order(w, ORDER_REPORT);
+    wait_until_obeyed(w, ORDER_REPORT);
+}
+
+struct json_object *worker_flows(struct worker *w)
+{
+    give_order(w, ORDER_FLOWS);
+    wait_until_obeyed(w, ORDER_FLOWS);
+    struct json_object *flows = w->flows;
+    w->flows = NULL;
+    return flows;
+}
+
+static void stop(struct worker *w)
+{
+    if (!w->runs)
+        return;
+    give_order(w, ORDER_STOP);
+    pthread_join(w->thread, NULL);
+    w->runs = false;
+}
+
+void worker_free(struct worker *w)
+{
+    if (!w)
+        return;
+    stop(w);
+    session_group_free(w->sessions);
+    for (size_t i = 0; i < w->n_listeners; i++)
+        listener_free(w->listeners[i]);
+    free(w->listeners);
+    if (w->on_bell)
+        event_free(w->on_bell);
+    if (w->bell >= 0)
+        close(w->bell);
+    if (w->base)
+        event_base_free(w->base);
+    peers_unref(w->next_peers);
+    pthread_cond_destroy(&w->obeyed);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}

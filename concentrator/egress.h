@@ -1,0 +1,35 @@
+/* Egress rules (protocol.md): where a gateway may have us connect to. Pure. */
+#ifndef CONCENTRATOR_EGRESS_H
+#define CONCENTRATOR_EGRESS_H
+
+#include <stddef.h>
+
+#include "core/addr.h"
+
+struct egress_networks {
+    const struct cidr *list;
+    size_t n;
+};
+
+/* What is in deny is denied. Otherwise what is in one of the allow lists is allowed. Otherwise
+ * what is not public, our own, or port 25 is denied. */
+struct egress_policy {
+    struct egress_networks allow_gateway, allow_all, deny;
+    const struct addr *own; /* every address of this host */
+    size_t n_own;
+};
+
+enum egress_verdict {
+    EGRESS_ALLOWED = 0,
+    EGRESS_NOT_PUBLIC,
+    EGRESS_OWN_ADDRESS,
+    EGRESS_PORT_25,
+    EGRESS_DENIED_HERE
+};
+
+/* An IPv6 address that embeds an IPv4 one must pass as both. */
+enum egress_verdict egress_check(const struct egress_policy *policy, const struct addr *to);
+/* For the log: why, and which option changes it. */
+const char *egress_why(enum egress_verdict verdict);
+
+#endif

@@ -1,0 +1,100 @@
+#include "concentrator/kernel.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/sysctl.h"
+
+/* Beyond the first one, for each connection: as many as Linux before 7.2 takes. */
+#define SUBFLOWS_WANTED 8
+
+static void check_enabled(void)
+{
+    char value[32];
+    int err = sysctl_read("net/mptcp/enabled", value, sizeof(value));
+
+    if (err == -ENOENT)
+        log_warning("kernel", "this kernel has no MPTCP, so nothing will be bonded: use one built "
+                              "with CONFIG_MPTCP (every Debian or Ubuntu kernel since 2021)");
+    else if (err == 0 && strcmp(value, "0") == 0)
+        log_warning("kernel", "MPTCP is switched off, so nothing will be bonded: run "
+                              "sysctl -w net.mptcp.enabled=1, and write it to /etc/sysctl.d");
+}
+
+/* Before 6.15 the choice has a number. */
+static bool path_manager_is_userspace(const char **name)
+{
+    char value[32];
+
+    *name = "net.mptcp.path_manager=kernel";
+    if (sysctl_read("net/mptcp/path_manager", value, sizeof(value)) == 0)
+        return strcmp(value, "kernel") != 0;
+    *name = "net.mptcp.pm_type=0";
+    return sysctl_read("net/mptcp/pm_type", value, sizeof(value)) == 0 && strcmp(value, "0") != 0;
+}
+
+static void check_path_manager(void)
+{
+    const char *remedy;
+
+    if (path_manager_is_userspace(&remedy))
+        log_warning("kernel",
+                    "the path manager is not the kernel's own, so further uplinks may not join: "
+                    "run sysctl -w %s, and look for a gateway or mptcpd that changes it on this "
+                    "host",
+                    remedy);
+}
+
+static void warn_of_limits(int err)
+{
+    if (err == -EPERM || err == -EACCES)
+        log_warning("kernel", "may not raise the MPTCP limits, so at most 3 uplinks are bonded: "
+                              "give this program CAP_NET_ADMIN (or run it as root)");
+    else if (err != -ENOENT)
+        log_warning("kernel", "cannot raise the MPTCP limits, so at most 3 uplinks are bonded: %s",
+                    strerror(-err));
+}
+
+static int raise_limits(struct kernel *kernel, struct path_manager *pm)
+{
+    int err = path_manager_get_limits(pm, &kernel->before);
+
+    if (err < 0 || kernel->before.subflows >= SUBFLOWS_WANTED)
+        return err;
+    struct path_limits wanted = kernel->before;
+    wanted.subflows = SUBFLOWS_WANTED;
+    err = path_manager_set_limits(pm, &wanted);
+    kernel->changed = err == 0;
+    return err;
+}
+
+void kernel_prepare(struct kernel *kernel)
+{
+    struct path_manager *pm;
+
+    *kernel = (struct kernel){0};
+    check_enabled();
+    check_path_manager();
+    int err = path_manager_new(&pm, NULL, NULL, NULL);
+    if (err == 0) {
+        err = raise_limits(kernel, pm);
+        path_manager_free(pm);
+    }
+    if (err < 0)
+        warn_of_limits(err);
+}
+
+/* Somebody else may have changed them in the meantime: then they are his. */
+void kernel_restore(const struct kernel *kernel)
+{
+    struct path_manager *pm;
+    struct path_limits now;
+
+    if (!kernel->changed || path_manager_new(&pm, NULL, NULL, NULL) < 0)
+        return;
+    if (path_manager_get_limits(pm, &now) == 0 && now.subflows == SUBFLOWS_WANTED &&
+        now.add_addr_accepted == kernel->before.add_addr_accepted)
+        path_manager_set_limits(pm, &kernel->before);
+    path_manager_free(pm);
+}

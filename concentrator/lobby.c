@@ -1,0 +1,131 @@
+#include "concentrator/lobby.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/crypto.h"
+
+#define BUCKETS 1024 /* a power of two */
+#define SOURCE_BYTES 8
+
+struct source {
+    struct source *next;
+    uint8_t family;
+    uint8_t prefix[SOURCE_BYTES];
+    uint32_t count;
+};
+
+struct lobby {
+    pthread_mutex_t lock;
+    size_t count;
+    uint64_t factors[3];
+    struct source *buckets[BUCKETS];
+};
+
+struct lobby *lobby_new(void)
+{
+    struct lobby *l = calloc(1, sizeof(*l));
+
+    if (!l)
+        return NULL;
+    if (crypto_random(l->factors, sizeof(l->factors)) < 0) {
+        free(l);
+        return NULL;
+    }
+    pthread_mutex_init(&l->lock, NULL);
+    return l;
+}
+
+void lobby_free(struct lobby *l)
+{
+    if (!l)
+        return;
+    for (size_t i = 0; i < BUCKETS; i++) {
+        while (l->buckets[i]) {
+            struct source *s = l->buckets[i];
+            l->buckets[i] = s->next;
+            free(s);
+        }
+    }
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+}
+
+/* Where the source is, or where it would be appended. Secret factors: nobody can choose his
+ * addresses so that they share one bucket. */
+static struct source **place_of(struct lobby *l, const struct addr *a)
+{
+    uint8_t prefix[SOURCE_BYTES] = {0};
+    uint32_t words[2];
+
+    memcpy(prefix, a->ip, a->family == 4 ? 4 : SOURCE_BYTES);
+    memcpy(words, prefix, sizeof(words));
+    uint64_t sum = l->factors[0] * words[0] + l->factors[1] * words[1] + l->factors[2];
+    struct source **at = &l->buckets[(sum >> 32) & (BUCKETS - 1)];
+    while (*at && ((*at)->family != a->family || memcmp((*at)->prefix, prefix, SOURCE_BYTES) != 0))
+        at = &(*at)->next;
+    return at;
+}
+
+static bool early_drop(size_t count, uint32_t max, uint32_t dice)
+{
+    uint32_t half = max / 2;
+
+    if (count < half)
+        return false;
+    return count >= max || dice % (max - half) < count - half;
+}
+
+static bool enter(struct lobby *l, const struct addr *a, const struct lobby_limits *limits,
+                  uint32_t dice)
+{
+    if (early_drop(l->count, limits->max, dice))
+        return false;
+    struct source **at = place_of(l, a);
+    if (!*at) {
+        struct source *s = calloc(1, sizeof(*s));
+        if (!s)
+            return false;
+        s->family = a->family;
+        memcpy(s->prefix, a->ip, a->family == 4 ? 4 : SOURCE_BYTES);
+        *at = s;
+    }
+    if ((*at)->count >= limits->max_per_source)
+        return false;
+    (*at)->count++;
+    l->count++;
+    return true;
+}
+
+bool lobby_enter(struct lobby *l, const struct addr *source, const struct lobby_limits *limits,
+                 uint32_t dice)
+{
+    pthread_mutex_lock(&l->lock);
+    bool entered = enter(l, source, limits, dice);
+    pthread_mutex_unlock(&l->lock);
+    return entered;
+}
+
+void lobby_leave(struct lobby *l, const struct addr *source)
+{
+    pthread_mutex_lock(&l->lock);
+    struct source **at = place_of(l, source);
+    assert(*at && (*at)->count > 0);
+    struct source *s = *at;
+    l->count--;
+    if (--s->count == 0) {
+        *at = s->next;
+        free(s);
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+size_t lobby_count(struct lobby *l)
+{
+    pthread_mutex_lock(&l->lock);
+    size_t count = l->count;
+    pthread_mutex_unlock(&l->lock);
+    return count;
+}

@@ -1,0 +1,33 @@
+/* The replay cache: every salt that opened a HELLO in the last 90 s, exactly (no filter that errs),
+ * with a quota for each gateway. A salt leaves by age alone: nobody can push it out. One lock;
+ * safe from every thread. */
+#ifndef CONCENTRATOR_REPLAY_H
+#define CONCENTRATOR_REPLAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/hello.h"
+#include "core/key.h"
+
+#define REPLAY_KEPT_MS 90000
+#define REPLAY_QUOTA 36000 /* 400 dials/s for 90 s; about 80 bytes each */
+
+struct replay;
+
+/* quota: salts for each id. NULL: out of memory, or no randomness. */
+struct replay *replay_new(size_t quota);
+void replay_free(struct replay *replay); /* NULL is fine */
+
+enum replay_verdict { REPLAY_NEW, REPLAY_SEEN, REPLAY_FULL };
+
+/* Check and insert in one step. now_ms never goes back (clock_boot_ms()). */
+enum replay_verdict replay_insert(struct replay *replay, const uint8_t id[KEY_ID],
+                                  const uint8_t salt[HELLO_SALT], uint64_t now_ms);
+bool replay_contains(struct replay *replay, const uint8_t id[KEY_ID],
+                     const uint8_t salt[HELLO_SALT], uint64_t now_ms);
+/* How many salts it holds. */
+size_t replay_count(struct replay *replay);
+
+#endif

@@ -1,0 +1,56 @@
+/* One connection of a gateway: HELLO, OPEN, the dial to the destination, the relay. And the group
+ * that owns all sessions of one thread. */
+#ifndef CONCENTRATOR_SESSION_H
+#define CONCENTRATOR_SESSION_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <event2/event.h>
+#include <json-c/json.h>
+
+#include "concentrator/admission.h"
+#include "concentrator/lobby.h"
+#include "concentrator/peers.h"
+
+/* What was turned away since the start, by cause. */
+struct refusals {
+    atomic_ulong hello;  /* no good HELLO: unknown, broken, late */
+    atomic_ulong replay; /* a HELLO seen before */
+    atomic_ulong policy; /* version, suite, destination */
+    atomic_ulong limit;
+};
+
+/* What the groups of all threads share; outlives them. */
+struct session_services {
+    struct admission *admission;
+    struct lobby *lobby;
+    struct refusals refusals;
+    uint16_t probe_port; /* 0: nobody answers probes */
+};
+
+struct session_group;
+
+/* Called once, from the event loop, when a draining group has no flow left. */
+typedef void session_group_drained(void *arg);
+
+/* Takes a reference of its own to peers. Returns 0, or -errno. */
+int session_group_new(struct session_group **out, struct event_base *base, struct peers *peers,
+                      struct session_services *services, session_group_drained *drained, void *arg);
+/* Ends every session. Not from inside a callback of the group. NULL is fine. */
+void session_group_free(struct session_group *group);
+
+/* Takes fd: non-blocking, connected to source. */
+void session_group_accept(struct session_group *group, int fd, const struct addr *source);
+/* From now on these gateways and limits; sessions of a gateway that is gone, or has another key,
+ * end. */
+void session_group_reload(struct session_group *group, struct peers *peers);
+/* Ends what has no flow yet, and refuses what comes; flows go on. */
+void session_group_drain(struct session_group *group);
+/* Adds what running sessions have carried to their gateways' accounts. */
+void session_group_report(struct session_group *group);
+/* A JSON array of the flows that run; NULL: out of memory. */
+struct json_object *session_group_flows(const struct session_group *group);
+size_t session_group_count(const struct session_group *group);
+
+#endif

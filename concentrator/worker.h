@@ -1,0 +1,31 @@
+/* A worker: one thread with its own event base, listeners (SO_REUSEPORT: the kernel spreads
+ * connections over the workers) and sessions. The main thread gives it orders. */
+#ifndef CONCENTRATOR_WORKER_H
+#define CONCENTRATOR_WORKER_H
+
+#include <json-c/json.h>
+
+#include "concentrator/peers.h"
+#include "concentrator/session.h"
+
+struct worker;
+
+/* Binds and listens, but does not run yet. drained_fd: an eventfd to which it adds 1 when it drains
+ * and has no flow left. Returns 0, or -errno: then *failed is the address that it could not bind,
+ * or has family 0. */
+int worker_new(struct worker **out, struct peers *peers, struct session_services *services,
+               int drained_fd, struct addr *failed);
+/* Begins the thread. Returns 0, or -errno. */
+int worker_start(struct worker *worker);
+/* Ends the thread if it runs, and all its sessions. NULL is fine. */
+void worker_free(struct worker *worker);
+
+/* Orders, from the main thread. These two return at once. */
+void worker_reload(struct worker *worker, struct peers *peers);
+void worker_drain(struct worker *worker); /* session_group_drain() */
+/* These wait for the worker, which never blocks for long: up to date accounts; a JSON array of its
+ * flows, or NULL when memory is short. */
+void worker_report(struct worker *worker);
+struct json_object *worker_flows(struct worker *worker);
+
+#endif
