@@ -20,10 +20,13 @@ int guard_new(struct guard **out, char *why, size_t why_len);
 /* Runs `nft -f -` on ruleset in the guard; blocks (some 10 ms). Returns 0, or -errno and why[] with
  * nft's own words. */
 int guard_nft(struct guard *guard, const char *ruleset, char *why, size_t why_len);
-/* Sets a sysctl, to be put back at the end; once for each name. Returns 0, or -errno. */
+/* Sets a sysctl, to be put back at the end to what it was at first. Returns 0, or -errno. */
 int guard_sysctl(struct guard *guard, const char *name, const char *value);
-/* Call on SIGCHLD: true when the guard has died before its time (then start a new one). */
+/* Call on SIGCHLD: true when the guard has died before its time. */
 bool guard_died(struct guard *guard);
+/* Then: a new guard that knows what the old one knew. Interception, routes and sysctls stay as they
+ * are. Returns 0, or -errno and why[]. */
+int guard_revive(struct guard *guard, char *why, size_t why_len);
 /* Lets the guard clean up, and waits for it. Returns 0, or -errno when it could not clean up (the
  * guard has logged what). NULL is fine. */
 int guard_free(struct guard *guard);
