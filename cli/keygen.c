@@ -1,1 +1,73 @@
-/* placeholder */
+/* bondway keygen: a new key line on standard output. */
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+#include "core/crypto.h"
+#include "core/key.h"
+
+static const char usage[] =
+    "Usage: bondway keygen\n\n"
+    "Prints a new key, one line. A gateway and its concentrator share it: store it on both,\n"
+    "readable by root only:\n\n"
+    "  umask 077; bondway keygen > /etc/bondway/home.key\n\n"
+    "  -h, --help     this text\n"
+    "  -V, --version  the version\n";
+
+/* Past stdio, whose buffer would keep a copy. */
+static int print_key(const struct key *key)
+{
+    char line[KEY_TEXT + 1];
+
+    key_format(key, line);
+    size_t len = strlen(line);
+    line[len++] = '\n';
+    ssize_t n = write(STDOUT_FILENO, line, len);
+    crypto_wipe(line, sizeof(line));
+    if (n == (ssize_t)len)
+        return EXIT_WELL;
+    fprintf(stderr, "bondway keygen: cannot write the key: %s\n",
+            n == -1 ? strerror(errno) : "cut short");
+    return EXIT_FAILED;
+}
+
+static int generate(void)
+{
+    struct key key;
+    int err = key_generate(&key);
+
+    if (err) {
+        fprintf(stderr, "bondway keygen: no randomness: %s\n", strerror(-err));
+        return EXIT_FAILED;
+    }
+    int code = print_key(&key);
+    key_wipe(&key);
+    if (code == EXIT_WELL && isatty(STDOUT_FILENO))
+        fprintf(stderr, "This is a secret. To store one where only root can read it:\n"
+                        "  umask 077; bondway keygen > /etc/bondway/home.key\n");
+    return code;
+}
+
+int keygen_command(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, ":hV", options, NULL)) != -1;) {
+        if (c == 'V')
+            return command_version();
+        if (c != 'h')
+            return command_bad_option(argv, c);
+        printf("%s", usage);
+        return command_finish(EXIT_WELL);
+    }
+    if (optind < argc)
+        return command_unexpected("keygen", argv[optind]);
+    return generate();
+}

@@ -1,1 +1,64 @@
-int main(void) { return 0; }
+/* bondway: finds the command, and runs it. */
+#include <stddef.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "config/suggest.h"
+
+struct command {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+    {"gateway", "carry the LAN's connections over all uplinks (on the router)", gateway_command},
+    {"concentrator", "receive them and dial their destinations (on the VPS)", concentrator_command},
+    {"status", "show what runs here", status_command},
+    {"flows", "show the connections that are carried now", flows_command},
+    {"keygen", "make a key for a gateway and its concentrator", keygen_command},
+    {NULL, NULL, NULL},
+};
+
+static int help(void)
+{
+    printf("Usage: bondway [COMMAND] [OPTIONS]\n\n"
+           "Joins a router's Internet uplinks into one fast connection.\n\n");
+    for (const struct command *c = commands; c->name; c++)
+        printf("  %-14s%s\n", c->name, c->summary);
+    printf("\nAlone, bondway shows the status. bondway COMMAND --help tells more of each;\n"
+           "bondway --version prints the version.\n");
+    return command_finish(EXIT_WELL);
+}
+
+static int unknown(const char *name)
+{
+    const char *near = NULL;
+
+    for (const struct command *c = commands; c->name && !near; c++) {
+        if (suggest_close(name, c->name))
+            near = c->name;
+    }
+    fprintf(stderr, "bondway: unknown command \"%s\"; ", name);
+    if (near)
+        fprintf(stderr, "did you mean \"%s\"?\n", near);
+    else
+        fprintf(stderr, "see bondway --help\n");
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    static char status[] = "status", *alone[] = {status, NULL};
+
+    if (argc < 2)
+        return status_command(1, alone);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return help();
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+        return command_version();
+    for (const struct command *c = commands; c->name; c++) {
+        if (strcmp(c->name, argv[1]) == 0)
+            return c->run(argc - 1, argv + 1);
+    }
+    return unknown(argv[1]);
+}

@@ -1,1 +1,273 @@
-/* placeholder */
+/* bondway status: what runs, how well, over what. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "cli/units.h"
+#include "cli/view.h"
+
+static bool is_up(struct json_object *object)
+{
+    return strcmp(view_text(object, "state"), "up") == 0;
+}
+
+static size_t count_up(struct json_object *list)
+{
+    size_t up = 0;
+
+    for (size_t i = 0; i < view_length(list); i++)
+        up += is_up(json_object_array_get_idx(list, i));
+    return up;
+}
+
+static void print_heading(const struct screen *screen, const char *text)
+{
+    fputc('\n', screen->out);
+    screen_print(screen, PAINT_BOLD, "%s", text);
+    fputc('\n', screen->out);
+}
+
+static void print_headline(const struct screen *screen, struct json_object *answer,
+                           enum paint paint, const char *state)
+{
+    char running[UNITS_TEXT];
+
+    screen_print(screen, PAINT_BOLD, "%s", view_text(answer, "role"));
+    fprintf(screen->out, ": ");
+    screen_print(screen, paint, "%s", state);
+    fprintf(screen->out, "\n  running %s, version %s\n",
+            units_time(view_number(answer, "uptime_s"), running), view_text(answer, "version"));
+}
+
+static enum paint paint_state(const char *state)
+{
+    if (strcmp(state, "up") == 0)
+        return PAINT_GOOD;
+    return strcmp(state, "down") == 0 || strcmp(state, "dead") == 0 ? PAINT_BAD : PAINT_WARN;
+}
+
+static void add_state(struct table *table, struct json_object *object)
+{
+    const char *state = view_text(object, "state");
+
+    table_add(table, paint_state(state), state);
+}
+
+static void add_note(struct table *table, struct json_object *uplink)
+{
+    bool stripped = strcmp(view_text(uplink, "mptcp"), "stripped") == 0;
+    const char *reason = view_text(uplink, "reason");
+
+    if (*reason || !stripped)
+        table_add(table, PAINT_NONE, reason);
+    else
+        table_add(table, PAINT_WARN, "MPTCP is stripped on the way");
+}
+
+static void add_loss(struct table *table, struct json_object *uplink)
+{
+    char text[UNITS_TEXT];
+
+    units_percent(view_number(uplink, "loss_percent"), text);
+    table_add(table, PAINT_NONE, view_has(uplink, "loss_percent") ? text : NULL);
+}
+
+static void print_uplinks(const struct screen *screen, struct json_object *uplinks)
+{
+    static const struct column columns[] = {
+        {"NAME", false}, {"INTERFACE", false}, {"ADDRESS", false}, {"STATE", false},
+        {"ROLE", false}, {"COST", true},       {"RTT", true},      {"LOSS", true},
+        {"DOWN", true},  {"UP", true},         {"RECEIVED", true}, {"SENT", true},
+        {"NOTE", false},
+    };
+    struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+
+    for (size_t i = 0; table && i < view_length(uplinks); i++) {
+        struct json_object *uplink = json_object_array_get_idx(uplinks, i);
+        view_add_text(table, uplink, "name");
+        view_add_text(table, uplink, "interface");
+        view_add_text(table, uplink, "address");
+        add_state(table, uplink);
+        view_add_text(table, uplink, "role");
+        view_add_count(table, uplink, "cost");
+        view_add_delay(table, uplink, "rtt_ms");
+        add_loss(table, uplink);
+        view_add_rate(table, uplink, "rx_bps");
+        view_add_rate(table, uplink, "tx_bps");
+        view_add_bytes(table, uplink, "rx_bytes");
+        view_add_bytes(table, uplink, "tx_bytes");
+        add_note(table, uplink);
+    }
+    print_heading(screen, "uplinks");
+    if (table)
+        table_print(table, screen);
+    table_free(table);
+}
+
+static void print_concentrators(const struct screen *screen, struct json_object *concentrators)
+{
+    static const struct column columns[] = {
+        {"NAME", false}, {"ADDRESS", false}, {"STATE", false},
+        {"RTT", true},   {"WARM", true},     {"NOTE", false},
+    };
+    struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+
+    for (size_t i = 0; table && i < view_length(concentrators); i++) {
+        struct json_object *concentrator = json_object_array_get_idx(concentrators, i);
+        view_add_text(table, concentrator, "name");
+        view_add_text(table, concentrator, "address");
+        add_state(table, concentrator);
+        view_add_delay(table, concentrator, "rtt_ms");
+        view_add_count(table, concentrator, "warm");
+        view_add_text(table, concentrator, "reason");
+    }
+    print_heading(screen, "concentrators");
+    if (table)
+        table_print(table, screen);
+    table_free(table);
+}
+
+/* "failed 3", only where there is something to tell. */
+static void print_count(const struct screen *screen, struct json_object *object, const char *key,
+                        const char *label)
+{
+    uint64_t n = view_count(object, key);
+
+    if (n > 0)
+        fprintf(screen->out, ", %" PRIu64 " %s", n, label);
+}
+
+static void print_flow_counts(const struct screen *screen, struct json_object *answer)
+{
+    struct json_object *flows = NULL;
+
+    json_object_object_get_ex(answer, "flows", &flows);
+    print_heading(screen, "flows");
+    fprintf(screen->out, "  %" PRIu64 " now, %" PRIu64 " in all", view_count(flows, "active"),
+            view_count(flows, "total"));
+    print_count(screen, flows, "failed", "failed");
+    print_count(screen, flows, "direct", "direct");
+    print_count(screen, flows, "tcp_fallback", "without MPTCP");
+    fputc('\n', screen->out);
+}
+
+/* Returns what the gateway is, in a few words. */
+static enum exit_code judge_gateway(struct json_object *answer, char *state, size_t len,
+                                    enum paint *paint)
+{
+    struct json_object *uplinks = view_list(answer, "uplinks");
+    size_t n = view_length(uplinks), up = count_up(uplinks);
+    bool reachable = count_up(view_list(answer, "concentrators")) > 0;
+
+    *paint = PAINT_BAD;
+    if (up == 0) {
+        snprintf(state, len, "down, no uplink is up");
+    } else if (!reachable) {
+        snprintf(state, len, "down, no concentrator is up");
+    } else if (up < n) {
+        snprintf(state, len, "degraded, %zu of %zu uplinks up", up, n);
+        *paint = PAINT_WARN;
+    } else {
+        snprintf(state, len, "up");
+        *paint = PAINT_GOOD;
+        return EXIT_WELL;
+    }
+    return EXIT_DEGRADED;
+}
+
+static enum exit_code show_gateway(struct json_object *answer, const struct screen *screen)
+{
+    enum paint paint;
+    char state[64];
+    enum exit_code code = judge_gateway(answer, state, sizeof(state), &paint);
+
+    if (!screen->out)
+        return code;
+    print_headline(screen, answer, paint, state);
+    print_uplinks(screen, view_list(answer, "uplinks"));
+    print_concentrators(screen, view_list(answer, "concentrators"));
+    print_flow_counts(screen, answer);
+    return code;
+}
+
+static void add_last_seen(struct table *table, struct json_object *gateway)
+{
+    char ago[UNITS_TEXT], text[UNITS_TEXT + 8];
+
+    snprintf(text, sizeof(text), "%s ago", units_time(view_number(gateway, "last_seen_s"), ago));
+    if (view_has(gateway, "last_seen_s"))
+        table_add(table, PAINT_NONE, text);
+    else
+        table_add(table, PAINT_FAINT, "never");
+}
+
+static void print_gateways(const struct screen *screen, struct json_object *gateways)
+{
+    static const struct column columns[] = {
+        {"NAME", false},    {"FLOWS", true}, {"WARM", true},    {"TOTAL", true},
+        {"RECEIVED", true}, {"SENT", true},  {"REFUSED", true}, {"LAST SEEN", false},
+    };
+    struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+
+    for (size_t i = 0; table && i < view_length(gateways); i++) {
+        struct json_object *gateway = json_object_array_get_idx(gateways, i);
+        view_add_text(table, gateway, "name");
+        view_add_count(table, gateway, "flows");
+        view_add_count(table, gateway, "warm");
+        view_add_count(table, gateway, "total");
+        view_add_bytes(table, gateway, "rx_bytes");
+        view_add_bytes(table, gateway, "tx_bytes");
+        view_add_count(table, gateway, "refused");
+        add_last_seen(table, gateway);
+    }
+    print_heading(screen, "gateways");
+    if (view_length(gateways) == 0)
+        fprintf(screen->out, "  none is configured\n");
+    else if (table)
+        table_print(table, screen);
+    table_free(table);
+}
+
+static void print_refusals(const struct screen *screen, struct json_object *answer)
+{
+    struct json_object *refused = NULL;
+
+    json_object_object_get_ex(answer, "refused", &refused);
+    print_heading(screen, "refused");
+    fprintf(screen->out,
+            "  %" PRIu64 " unknown or forged, %" PRIu64 " replayed, %" PRIu64
+            " forbidden destinations, %" PRIu64 " beyond a limit\n",
+            view_count(refused, "hello"), view_count(refused, "replay"),
+            view_count(refused, "policy"), view_count(refused, "limit"));
+}
+
+static enum exit_code show_concentrator(struct json_object *answer, const struct screen *screen)
+{
+    uint64_t workers = view_count(answer, "workers");
+    char state[64];
+
+    if (!screen->out)
+        return EXIT_WELL;
+    snprintf(state, sizeof(state), "up, %" PRIu64 " worker%s", workers, workers == 1 ? "" : "s");
+    print_headline(screen, answer, PAINT_GOOD, state);
+    print_gateways(screen, view_list(answer, "gateways"));
+    print_refusals(screen, answer);
+    return EXIT_WELL;
+}
+
+enum exit_code view_status(struct json_object *answer, const struct screen *screen)
+{
+    bool gateway = strcmp(view_text(answer, "role"), "gateway") == 0;
+
+    return gateway ? show_gateway(answer, screen) : show_concentrator(answer, screen);
+}
+
+int status_command(int argc, char **argv)
+{
+    static const struct view view = {
+        "status",
+        "Shows what runs here, how well, and over what.",
+        view_status,
+    };
+
+    return view_run(&view, argc, argv);
+}

@@ -1,1 +1,159 @@
-/* placeholder */
+#include "cli/table.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define INDENT 2
+#define GAP 2
+
+struct cell {
+    char *text; /* NULL: empty */
+    enum paint paint;
+};
+
+struct table {
+    const struct column *columns;
+    size_t n_columns;
+    struct cell *cells; /* row by row */
+    size_t n_cells, room;
+};
+
+struct screen screen_stdout(void)
+{
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    bool plain = (no_color && *no_color) || !term || strcmp(term, "dumb") == 0;
+
+    return (struct screen){.out = stdout, .colour = !plain && isatty(STDOUT_FILENO)};
+}
+
+static const char *const paints[] = {
+    [PAINT_NONE] = "",         [PAINT_BOLD] = "\033[1m", [PAINT_GOOD] = "\033[32m",
+    [PAINT_WARN] = "\033[33m", [PAINT_BAD] = "\033[31m", [PAINT_FAINT] = "\033[2m",
+};
+
+void screen_print(const struct screen *screen, enum paint paint, const char *fmt, ...)
+{
+    bool coloured = screen->colour && paint != PAINT_NONE;
+    va_list args;
+
+    if (coloured)
+        fputs(paints[paint], screen->out);
+    va_start(args, fmt);
+    vfprintf(screen->out, fmt, args);
+    va_end(args);
+    if (coloured)
+        fputs("\033[0m", screen->out);
+}
+
+struct table *table_new(const struct column *columns, size_t n)
+{
+    struct table *table = calloc(1, sizeof(*table));
+
+    if (table) {
+        table->columns = columns;
+        table->n_columns = n;
+    }
+    return table;
+}
+
+void table_free(struct table *table)
+{
+    if (!table)
+        return;
+    for (size_t i = 0; i < table->n_cells; i++)
+        free(table->cells[i].text);
+    free(table->cells);
+    free(table);
+}
+
+static bool make_room(struct table *table)
+{
+    size_t room = table->room ? 2 * table->room : 64;
+
+    if (table->n_cells < table->room)
+        return true;
+    struct cell *cells = reallocarray(table->cells, room, sizeof(*cells));
+    if (!cells)
+        return false;
+    table->cells = cells;
+    table->room = room;
+    return true;
+}
+
+void table_add(struct table *table, enum paint paint, const char *text)
+{
+    if (!make_room(table))
+        return;
+    struct cell *cell = &table->cells[table->n_cells++];
+    *cell = (struct cell){.paint = paint, .text = text && *text ? strdup(text) : NULL};
+    for (char *c = cell->text; c && *c; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    }
+}
+
+/* Of a column, in characters; 0 when all of it is empty. */
+static size_t column_width(const struct table *table, size_t column)
+{
+    size_t width = 0;
+
+    for (size_t i = column; i < table->n_cells; i += table->n_columns) {
+        size_t len = table->cells[i].text ? strlen(table->cells[i].text) : 0;
+        width = len > width ? len : width;
+    }
+    size_t title = strlen(table->columns[column].title);
+    return width > 0 && title > width ? title : width;
+}
+
+static void print_spaces(const struct screen *screen, size_t n)
+{
+    fprintf(screen->out, "%*s", (int)n, "");
+}
+
+/* gap: what the cells so far have left to fill; none is printed behind a line's last text. */
+static void print_cell(const struct screen *screen, const struct column *column, size_t width,
+                       enum paint paint, const char *text, size_t *gap)
+{
+    size_t fill = width - strlen(text);
+
+    if (*text) {
+        print_spaces(screen, *gap + (column->right ? fill : 0));
+        screen_print(screen, paint, "%s", text);
+        *gap = GAP + (column->right ? 0 : fill);
+    } else {
+        *gap += GAP + fill;
+    }
+}
+
+/* cells: one row, or NULL for the titles. */
+static void print_row(const struct table *table, const struct screen *screen, const size_t *widths,
+                      const struct cell *cells)
+{
+    size_t gap = INDENT;
+
+    for (size_t i = 0; i < table->n_columns; i++) {
+        const char *text = cells ? cells[i].text : table->columns[i].title;
+        if (widths[i] > 0)
+            print_cell(screen, &table->columns[i], widths[i], cells ? cells[i].paint : PAINT_FAINT,
+                       text ? text : "", &gap);
+    }
+    fputc('\n', screen->out);
+}
+
+void table_print(const struct table *table, const struct screen *screen)
+{
+    size_t rows = table->n_cells / table->n_columns;
+    size_t *widths = calloc(table->n_columns, sizeof(*widths));
+
+    if (!widths)
+        return;
+    for (size_t i = 0; i < table->n_columns; i++)
+        widths[i] = column_width(table, i);
+    if (rows > 0)
+        print_row(table, screen, widths, NULL);
+    for (size_t i = 0; i < rows; i++)
+        print_row(table, screen, widths, table->cells + i * table->n_columns);
+    free(widths);
+}
