@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -101,6 +103,9 @@ static int set_options(int fd, enum listener_kind kind, const struct addr *at)
         err = set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY);
     if (!err && kind == LISTENER_MPTCP)
         err = set_flag(fd, SOL_SOCKET, SO_REUSEPORT);
+    /* The SYN's DSCP is what rules can match; a kernel that does not save it costs only those. */
+    if (!err && kind == LISTENER_TRANSPARENT)
+        set_flag(fd, IPPROTO_TCP, TCP_SAVE_SYN);
     if (!err && kind == LISTENER_TRANSPARENT)
         err = at->family == 6 ? set_flag(fd, IPPROTO_IPV6, IPV6_TRANSPARENT)
                               : set_flag(fd, IPPROTO_IP, IP_TRANSPARENT);

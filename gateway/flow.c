@@ -1,1 +1,322 @@
-/* placeholder */
+#include "gateway/flow.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mptcp.h"
+
+/* How long a flow waits for the client's first bytes, which decide whether it is sealed and travel
+ * with OPEN. A client that speaks first does so at once; one that waits for the server's greeting
+ * loses no more than this. */
+static const struct timeval first_bytes_patience = {.tv_usec = 10 * 1000};
+
+struct flow {
+    const struct flow_context *context;
+    struct list node;
+    uint64_t id, started_ms;
+    char label[24];
+    enum flow_state state;
+    int client_fd; /* -1: the relay's, or closed */
+    struct flow_key key;
+    struct policy policy;
+    struct trunk *trunk;
+    struct relay *relay;
+    struct event *first_bytes; /* of the client, or their patience */
+    bool decided;
+    enum open_mode mode;
+    size_t early_len; /* bytes that went with OPEN, and are still in the client's socket too */
+};
+
+static void flow_close(struct flow *f, const char *why, bool failed)
+{
+    char client[ADDR_TEXT], destination[ADDR_TEXT];
+
+    if (f->state == FLOW_CLOSED)
+        return;
+    f->state = FLOW_CLOSED;
+    event_del(f->first_bytes);
+    if (f->client_fd != -1)
+        mptcp_reset(f->client_fd);
+    f->client_fd = -1;
+    log_info(f->label,
+             "closed why=%s client=%s destination=%s mode=%s rx_bytes=%llu tx_bytes=%llu "
+             "duration_ms=%llu",
+             why, addr_format(&f->key.client, client),
+             addr_format(&f->key.destination, destination),
+             f->mode == OPEN_PLAIN ? "plain" : "sealed",
+             (unsigned long long)(f->relay ? relay_bytes_in(f->relay) : 0),
+             (unsigned long long)(f->relay ? relay_bytes_out(f->relay) + f->early_len : 0),
+             (unsigned long long)(clock_now_ms() - f->started_ms));
+    f->context->closed(f->context->arg, f, failed);
+}
+
+/* A TLS handshake record: type 22, version 3.x, a ClientHello inside (RFC 8446, 5.1 and 4). */
+static bool is_tls(const uint8_t *bytes, size_t n)
+{
+    return n >= 6 && bytes[0] == 22 && bytes[1] == 3 && bytes[2] <= 4 && bytes[5] == 1;
+}
+
+static enum open_mode decide_mode(const struct flow *f, const uint8_t *first, size_t n)
+{
+    switch (f->policy.encryption) {
+    case ENCRYPTION_ALWAYS:
+        return OPEN_SEALED;
+    case ENCRYPTION_NEVER:
+        return OPEN_PLAIN;
+    default:
+        return is_tls(first, n) ? OPEN_PLAIN : OPEN_SEALED;
+    }
+}
+
+/* What travelled with OPEN has arrived for good (no challenge can ask for it again): out of the
+ * client's socket with it. */
+static void consume_early(struct flow *f)
+{
+    char none;
+
+    if (f->early_len > 0 && recv(f->client_fd, &none, f->early_len, MSG_TRUNC) < 0)
+        flow_close(f, "client-reset", false);
+}
+
+static void open_trunk(struct flow *f)
+{
+    uint8_t early[GREETING_EARLY_MAX];
+    bool welcomed = trunk_is_welcomed(f->trunk);
+    ssize_t n = recv(f->client_fd, early, sizeof(early), MSG_PEEK | MSG_DONTWAIT);
+
+    if (n == -1 && errno != EAGAIN && errno != EINTR) {
+        flow_close(f, "client-reset", false);
+        return;
+    }
+    f->early_len = n > 0 ? (size_t)n : 0;
+    f->mode = decide_mode(f, early, f->early_len);
+    f->state = FLOW_GREETING;
+    if (trunk_open(f->trunk, f->mode, &f->key.destination, early, f->early_len) < 0)
+        flow_close(f, "no-memory", true);
+    else if (welcomed)
+        consume_early(f);
+}
+
+static void open_when_ready(struct flow *f)
+{
+    if (f->decided && trunk_is_connected(f->trunk))
+        open_trunk(f);
+}
+
+static void on_first_bytes(evutil_socket_t fd, short what, void *arg)
+{
+    struct flow *f = arg;
+
+    f->decided = true;
+    if (f->state == FLOW_CHOOSING)
+        open_when_ready(f);
+}
+
+static void on_connected(void *arg)
+{
+    open_when_ready(arg);
+}
+
+static void on_welcomed(void *arg)
+{
+    struct flow *f = arg;
+
+    if (f->state == FLOW_GREETING)
+        consume_early(f);
+    else if (f->state == FLOW_CHOOSING)
+        open_when_ready(f);
+}
+
+static void on_relay_ended(void *arg, enum relay_end why)
+{
+    flow_close(arg, relay_end_name(why), why != RELAY_END_DONE && why != RELAY_END_NEAR_RESET);
+}
+
+static void on_opened(void *arg)
+{
+    struct flow *f = arg;
+    struct relay_setup setup = {.near_fd = f->client_fd, .ended = on_relay_ended, .arg = f};
+
+    setup.far_fd = trunk_take(f->trunk, &setup.seal, &setup.open);
+    if (f->mode == OPEN_PLAIN) {
+        record_cipher_free(setup.seal);
+        record_cipher_free(setup.open);
+        setup.seal = setup.open = NULL;
+    }
+    f->relay = relay_new(f->context->relays, &setup);
+    if (!f->relay) {
+        record_cipher_free(setup.seal);
+        record_cipher_free(setup.open);
+        mptcp_reset(setup.far_fd);
+        flow_close(f, "no-memory", true);
+        return;
+    }
+    f->client_fd = -1;
+    f->state = FLOW_RELAYING;
+    log_debug(f->label, "relaying uplink=%s after_ms=%llu", trunk_first_uplink(f->trunk),
+              (unsigned long long)(clock_now_ms() - f->started_ms));
+    relay_start_outward(f->relay);
+    relay_start_inward(f->relay, NULL);
+}
+
+static void on_failed(void *arg, enum trunk_failure why, int error)
+{
+    struct flow *f = arg;
+    char text[64];
+
+    if (why == TRUNK_OPEN_FAILED)
+        snprintf(text, sizeof(text), "destination-%s", opened_name((uint8_t)error));
+    else if (why == TRUNK_REFUSED)
+        snprintf(text, sizeof(text), "concentrator-refused-%s", refusal_name((uint8_t)error));
+    else
+        snprintf(text, sizeof(text), "concentrator-%s", trunk_failure_name(why));
+    if (why != TRUNK_OPEN_FAILED && why != TRUNK_REFUSED)
+        concentrators_doubt(f->context->concentrators, trunk_station(f->trunk));
+    flow_close(f, text, true);
+}
+
+static const struct trunk_events flow_events = {
+    .connected = on_connected, .welcomed = on_welcomed, .opened = on_opened, .failed = on_failed};
+
+/* The DSCP of the client's SYN, which the listener saves (TCP_SAVE_SYN). */
+static int8_t client_dscp(int fd, uint8_t family)
+{
+    uint8_t syn[128];
+    socklen_t len = sizeof(syn);
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_SAVED_SYN, syn, &len) == -1 || len < 20)
+        return -1;
+    return family == 4 ? (int8_t)(syn[1] >> 2) : (int8_t)((syn[0] & 0x0f) << 2 | syn[1] >> 6);
+}
+
+/* A warm connection has all uplinks; a rule that allows only some needs one of its own. */
+static struct trunk *get_trunk(struct flow *f, struct station *station)
+{
+    const struct flow_context *c = f->context;
+    struct schedule schedule;
+    bool restricted =
+        f->policy.uplinks != UINT32_MAX || f->policy.scheduler != c->config->scheduler;
+    struct trunk *trunk = restricted ? NULL : concentrators_take(c->concentrators, station);
+
+    if (trunk) {
+        trunk_adopt(trunk, &flow_events, f);
+        return trunk;
+    }
+    gauges_schedule(c->trunks->gauges, c->trunks->uplinks, station->entry->address.family,
+                    f->policy.scheduler, f->policy.uplinks, &schedule);
+    return trunk_new(c->trunks, station, &schedule, &flow_events, f);
+}
+
+static const char *start(struct flow *f)
+{
+    struct station *station = concentrators_choose(f->context->concentrators);
+
+    if (f->policy.action == RULE_REFUSE)
+        return "refused-by-rule";
+    if (!station)
+        return "no-concentrator";
+    f->trunk = get_trunk(f, station);
+    if (!f->trunk || event_add(f->first_bytes, &first_bytes_patience) == -1)
+        return "no-memory";
+    return NULL;
+}
+
+struct flow *flow_new(const struct flow_context *context, uint64_t id, int fd,
+                      const struct addr *client)
+{
+    struct flow *f = calloc(1, sizeof(*f));
+
+    if (f)
+        f->first_bytes = event_new(context->trunks->base, fd, EV_READ, on_first_bytes, f);
+    if (!f || !f->first_bytes || addr_of_socket(&f->key.destination, fd) < 0) {
+        mptcp_reset(fd);
+        flow_free(f);
+        return NULL;
+    }
+    f->context = context;
+    f->id = id;
+    f->started_ms = clock_now_ms();
+    f->client_fd = fd;
+    snprintf(f->label, sizeof(f->label), "flow %llu", (unsigned long long)id);
+    f->key.client = *client;
+    f->key.dscp = client_dscp(fd, f->key.destination.family);
+    f->policy = rules_match(context->config, &f->key);
+    mptcp_tune(fd);
+    return f;
+}
+
+void flow_start(struct flow *f)
+{
+    const char *problem = start(f);
+
+    if (problem)
+        flow_close(f, problem, f->policy.action != RULE_REFUSE);
+}
+
+void flow_free(struct flow *f)
+{
+    if (!f)
+        return;
+    relay_free(f->relay);
+    trunk_free(f->trunk);
+    if (f->first_bytes)
+        event_free(f->first_bytes);
+    if (f->client_fd != -1 && f->state != FLOW_CLOSED && f->context)
+        mptcp_reset(f->client_fd);
+    free(f);
+}
+
+void flow_reschedule(struct flow *f)
+{
+    const struct flow_context *c = f->context;
+    struct schedule schedule;
+
+    if (!f->trunk || !trunk_paths(f->trunk))
+        return;
+    gauges_schedule(c->trunks->gauges, c->trunks->uplinks,
+                    trunk_station(f->trunk)->entry->address.family, f->policy.scheduler,
+                    f->policy.uplinks, &schedule);
+    paths_set_roles(trunk_paths(f->trunk), schedule.roles);
+}
+
+void flow_status(const struct flow *f, struct flow_status *out)
+{
+    bool relaying = f->relay != NULL;
+
+    *out = (struct flow_status){
+        .id = f->id,
+        .state = f->state,
+        .client = f->key.client,
+        .destination = f->key.destination,
+        .rule = f->policy.rule,
+        .concentrator = f->trunk ? trunk_station(f->trunk)->entry->name : "",
+        .scheduler = f->policy.scheduler,
+        .sealed = f->mode == OPEN_SEALED,
+        .is_mptcp = f->trunk && trunk_is_mptcp(f->trunk),
+        .age_ms = clock_now_ms() - f->started_ms,
+        .rx_bytes = relaying ? relay_bytes_in(f->relay) : 0,
+        .tx_bytes = f->early_len + (relaying ? relay_bytes_out(f->relay) : 0),
+        .paths = f->trunk ? trunk_paths(f->trunk) : NULL,
+        .far_fd = relaying   ? relay_far_fd(f->relay)
+                  : f->trunk ? trunk_fd(f->trunk)
+                             : -1,
+    };
+    out->first_uplink = out->is_mptcp || relaying ? trunk_first_uplink(f->trunk) : "";
+}
+
+struct list *flow_node(struct flow *f)
+{
+    return &f->node;
+}
+
+struct flow *flow_of_node(struct list *node)
+{
+    return list_entry(node, struct flow, node);
+}

@@ -1,1 +1,527 @@
-/* placeholder */
+#include "gateway/gateway.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "core/clock.h"
+#include "core/control.h"
+#include "core/daemon.h"
+#include "core/listener.h"
+#include "core/log.h"
+#include "core/mptcp.h"
+#include "core/relay.h"
+#include "gateway/concentrators.h"
+#include "gateway/flow.h"
+#include "gateway/guard.h"
+#include "gateway/intercept.h"
+#include "gateway/report.h"
+#include "gateway/routes.h"
+
+#define LABEL "gateway"
+/* After SIGTERM: how long running flows may go on. */
+static const struct timeval drain_patience = {.tv_sec = 10};
+/* Rates are measured while flows run; an idle gateway sleeps. */
+static const struct timeval sample_interval = {.tv_sec = 1};
+
+struct gateway {
+    struct gateway_config *config;
+    struct event_base *base;
+    struct daemon *daemon;
+    struct guard *guard;
+    struct control *control;
+    struct listener *listeners[2];
+    struct uplinks *uplinks;
+    struct routes *routes;
+    struct paths_registry *paths;
+    struct relay_group *relays;
+    struct concentrators *concentrators;
+    struct gauges gauges;
+    struct trunk_context trunk_context;
+    struct flow_context flow_context;
+    struct list flows, dead;
+    struct event *reaper, *sampler, *drained;
+    struct flow_totals totals;
+    uint64_t started_ms, next_id;
+    bool intercepting, stopping;
+    struct log_limit crowded;
+};
+
+/* --- interception ------------------------------------------------------------------------- */
+
+static int apply_rules(struct gateway *g,
+                       void (*write_rules)(const struct gateway_config *, FILE *))
+{
+    char *text = NULL, why[256] = "";
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        return -ENOMEM;
+    write_rules(g->config, out);
+    fclose(out);
+    int err = text ? guard_nft(g->guard, text, why, sizeof(why)) : -ENOMEM;
+    free(text);
+    if (err)
+        log_error(LABEL, "nftables refused our table: %s", why[0] ? why : strerror(-err));
+    return err;
+}
+
+static void write_removal(const struct gateway_config *config, FILE *out)
+{
+    intercept_write_removal(out);
+}
+
+static int set_interception(struct gateway *g, bool on)
+{
+    if (g->intercepting == on)
+        return 0;
+    int err = on ? routes_intercept(g->routes, true) : 0;
+    if (!err)
+        err = apply_rules(g, on ? intercept_write_rules : write_removal);
+    if (err)
+        return err;
+    if (!on)
+        routes_intercept(g->routes, false);
+    g->intercepting = on;
+    log_info(LABEL, on ? "intercepting: LAN connections take the bond"
+                       : "not intercepting: LAN connections take the router's normal way");
+    return 0;
+}
+
+/* Fail open: without a concentrator new connections go direct, unless refusal is asked for. */
+static void decide_interception(struct gateway *g)
+{
+    bool reachable = concentrators_choose(g->concentrators) != NULL;
+    bool refuse = g->config->when_unreachable == UNREACHABLE_REFUSE;
+
+    set_interception(g, !g->stopping && (reachable || refuse));
+}
+
+static void on_concentrators_changed(void *arg)
+{
+    decide_interception(arg);
+}
+
+/* --- uplinks ------------------------------------------------------------------------------ */
+
+static void log_uplink(const struct uplink *u, uint8_t family)
+{
+    const struct uplink_route *route = uplink_route(u, family);
+    char at[ADDR_TEXT], via[ADDR_TEXT];
+
+    if (u->state == UPLINK_DOWN)
+        log_warning(u->config->name, "%s interface=%s: %s", uplink_state_name(u->state),
+                    u->config->interface, u->reason);
+    else
+        log_info(u->config->name, "%s interface=%s address=%s gateway=%s",
+                 uplink_state_name(u->state), u->config->interface,
+                 addr_format_ip(&route->address, at),
+                 route->gateway.family ? addr_format_ip(&route->gateway, via) : "none");
+}
+
+static uint8_t family_of(const struct gateway *g)
+{
+    return g->config->concentrators[0].address.family;
+}
+
+static void apply_routes(struct gateway *g, const struct uplink *u)
+{
+    int err = routes_apply(g->routes, u);
+
+    if (err)
+        log_error(u->config->name, "cannot set its routes: %s", strerror(-err));
+}
+
+static void on_uplink_changed(void *arg, const struct uplink *before, const struct uplink *now)
+{
+    struct gateway *g = arg;
+    uint8_t family = family_of(g);
+
+    log_uplink(now, family);
+    apply_routes(g, now);
+    if (!addr_equal_ip(&uplink_route(before, family)->address, &uplink_route(now, family)->address))
+        gauge_forget(&g->gauges.of[now->index]);
+    list_each(node, &g->flows) flow_reschedule(flow_of_node(node));
+    paths_uplink_changed(g->paths);
+    concentrators_uplinks_changed(g->concentrators);
+}
+
+/* --- flows -------------------------------------------------------------------------------- */
+
+static void on_flow_closed(void *arg, struct flow *flow, bool failed)
+{
+    struct gateway *g = arg;
+    struct flow_status status;
+
+    flow_status(flow, &status);
+    g->totals.active--;
+    g->totals.failed += failed;
+    if (status.concentrator[0] && status.first_uplink[0] && !status.is_mptcp)
+        g->totals.tcp_fallback++;
+    list_remove(flow_node(flow));
+    list_append(&g->dead, flow_node(flow));
+    event_active(g->reaper, 0, 0);
+}
+
+static void on_reap(evutil_socket_t fd, short what, void *arg)
+{
+    struct gateway *g = arg;
+
+    list_each(node, &g->dead)
+    {
+        list_remove(node);
+        flow_free(flow_of_node(node));
+    }
+    if (g->totals.active > 0)
+        return;
+    event_del(g->sampler);
+    if (g->stopping)
+        event_base_loopbreak(g->base);
+}
+
+static void on_sample(evutil_socket_t fd, short what, void *arg)
+{
+    struct gateway *g = arg;
+
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
+        gauge_sample(&g->gauges.of[i], uplinks_get(g->uplinks, i), clock_now_ms());
+}
+
+static void on_accepted(void *arg, int fd, const struct addr *client)
+{
+    struct gateway *g = arg;
+    uint32_t held;
+
+    if (g->totals.active >= g->config->max_flows) {
+        if (log_limit_pass(&g->crowded, clock_now_ms(), &held))
+            log_warning(LABEL, "max_flows = %u reached: new connections are refused (%u so far)",
+                        g->config->max_flows, held + 1);
+        mptcp_reset(fd);
+        return;
+    }
+    struct flow *flow = flow_new(&g->flow_context, ++g->next_id, fd, client);
+    if (!flow)
+        return;
+    list_append(&g->flows, flow_node(flow));
+    g->totals.total++;
+    if (g->totals.active++ == 0)
+        event_add(g->sampler, &sample_interval);
+    flow_start(flow);
+}
+
+/* --- control socket ------------------------------------------------------------------------ */
+
+static struct json_object *answer_status(void *arg)
+{
+    struct gateway *g = arg;
+
+    return report_status(&g->flow_context, &g->gauges, &g->totals, clock_now_ms() - g->started_ms,
+                         g->intercepting);
+}
+
+static struct json_object *answer_flows(void *arg)
+{
+    struct gateway *g = arg;
+
+    return report_flows(&g->flow_context, &g->flows);
+}
+
+static const struct control_command commands[] = {
+    {"status", answer_status}, {"flows", answer_flows}, {NULL, NULL}};
+
+/* --- signals ------------------------------------------------------------------------------- */
+
+static void on_drained(evutil_socket_t fd, short what, void *arg)
+{
+    struct gateway *g = arg;
+
+    log_warning(LABEL, "%llu flows have not ended in time: resetting them",
+                (unsigned long long)g->totals.active);
+    event_base_loopbreak(g->base);
+}
+
+static void on_stop(void *arg)
+{
+    struct gateway *g = arg;
+
+    g->stopping = true;
+    set_interception(g, false);
+    if (g->totals.active == 0) {
+        event_base_loopbreak(g->base);
+        return;
+    }
+    log_info(LABEL, "stopping: %llu flows may end first (10 s; again to stop at once)",
+             (unsigned long long)g->totals.active);
+    event_add(g->drained, &drain_patience);
+}
+
+static void on_reload(void *arg)
+{
+    log_warning(LABEL,
+                "SIGHUP ignored: the gateway cannot reload yet; restart it to apply changes");
+}
+
+static int start_guard(struct gateway *g);
+
+static void on_child(void *arg)
+{
+    struct gateway *g = arg;
+
+    if (!guard_died(g->guard))
+        return;
+    log_warning(LABEL, "the guard died: starting another");
+    /* A new guard begins by removing what is there; then everything is made anew. */
+    guard_free(g->guard);
+    g->guard = NULL;
+    g->intercepting = false;
+    if (start_guard(g) < 0) {
+        event_base_loopbreak(g->base);
+        return;
+    }
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
+        apply_routes(g, uplinks_get(g->uplinks, i));
+    decide_interception(g);
+}
+
+/* --- start and end -------------------------------------------------------------------------- */
+
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int take_path_management(struct gateway *g)
+{
+    int err = guard_sysctl(g->guard, "net/mptcp/path_manager", "userspace");
+
+    if (err == -ENOENT) /* before Linux 6.15 */
+        err = guard_sysctl(g->guard, "net/mptcp/pm_type", "1");
+    if (err == -ENOENT)
+        log_error(LABEL, "this kernel cannot bond: it has no MPTCP with a userspace path manager "
+                         "(Linux 5.19 or later with CONFIG_MPTCP)");
+    else if (err)
+        log_error(LABEL, "cannot take over MPTCP path management: %s", strerror(-err));
+    return err;
+}
+
+static int set_sysctls(struct gateway *g)
+{
+    char enabled[8] = "";
+    int err = take_path_management(g);
+
+    if (err)
+        return err;
+    if (sysctl_read("net/mptcp/enabled", enabled, sizeof(enabled)) == 0 && enabled[0] == '0')
+        log_warning(LABEL, "net.mptcp.enabled was 0: switched on; it is put back at exit");
+    err = guard_sysctl(g->guard, "net/mptcp/enabled", "1");
+    if (err) {
+        log_error(LABEL, "cannot switch MPTCP on (net.mptcp.enabled): %s", strerror(-err));
+        return err;
+    }
+    /* SYN losses would switch MPTCP off for an hour (net.mptcp.blackhole_timeout; kernel.md). */
+    err = guard_sysctl(g->guard, "net/mptcp/blackhole_timeout", "0");
+    return err == -ENOENT ? 0 : err;
+}
+
+static int start_guard(struct gateway *g)
+{
+    char why[256] = "";
+    int err = guard_new(&g->guard, why, sizeof(why));
+
+    if (err) {
+        log_error(LABEL, "%s", why[0] ? why : strerror(-err));
+        return err;
+    }
+    return set_sysctls(g);
+}
+
+static int start_listeners(struct gateway *g)
+{
+    static const char *const loopback[] = {"127.0.0.1", "::1"};
+
+    for (int i = 0; i < 2; i++) {
+        struct addr at;
+
+        addr_parse_ip(&at, loopback[i]);
+        at.port = g->config->listen_port;
+        int err =
+            listener_new(&g->listeners[i], g->base, LISTENER_TRANSPARENT, &at, on_accepted, g);
+        if (err == -EADDRNOTAVAIL && i == 1)
+            continue; /* a router without IPv6 */
+        if (err) {
+            char text[ADDR_TEXT];
+            log_error(LABEL, "cannot listen on %s: %s%s", addr_format(&at, text), strerror(-err),
+                      err == -EADDRINUSE ? "; set another listen_port" : "");
+            return err;
+        }
+    }
+    return 0;
+}
+
+static int start_uplinks(struct gateway *g)
+{
+    int err = uplinks_new(&g->uplinks, g->base, g->config, family_of(g), on_uplink_changed, g);
+
+    if (!err)
+        err = routes_new(&g->routes, g->config);
+    if (err) {
+        log_error(LABEL, "cannot read the uplinks' state: %s", strerror(-err));
+        return err;
+    }
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
+        log_uplink(uplinks_get(g->uplinks, i), family_of(g));
+        apply_routes(g, uplinks_get(g->uplinks, i));
+    }
+    return 0;
+}
+
+static int start_paths(struct gateway *g)
+{
+    int err = paths_registry_new(&g->paths, g->base, g->uplinks);
+
+    if (err)
+        log_error(LABEL, "cannot follow MPTCP events: %s", strerror(-err));
+    return err;
+}
+
+static int start_carriers(struct gateway *g)
+{
+    struct relay_limits limits = {.idle_ms = g->config->idle_timeout_ms,
+                                  .half_closed_ms = g->config->half_closed_timeout_ms};
+
+    g->relays = relay_group_new(g->base, &limits);
+    if (!g->relays)
+        return -ENOMEM;
+    g->trunk_context = (struct trunk_context){.base = g->base,
+                                              .pool = relay_group_pool(g->relays),
+                                              .uplinks = g->uplinks,
+                                              .gauges = &g->gauges,
+                                              .paths = g->paths,
+                                              .suite = crypto_fastest_suite(),
+                                              .dial_timeout_ms = g->config->dial_timeout_ms};
+    int err = concentrators_new(&g->concentrators, &g->trunk_context, g->config,
+                                on_concentrators_changed, g);
+    g->flow_context = (struct flow_context){.config = g->config,
+                                            .trunks = &g->trunk_context,
+                                            .concentrators = g->concentrators,
+                                            .relays = g->relays,
+                                            .closed = on_flow_closed,
+                                            .arg = g};
+    return err;
+}
+
+static int start_control(struct gateway *g)
+{
+    int err = control_new(&g->control, g->base, g->config->control_socket, commands, g);
+
+    if (err)
+        log_error(LABEL, "cannot open control_socket %s: %s", g->config->control_socket,
+                  err == -EADDRINUSE ? "another program answers there" : strerror(-err));
+    return err;
+}
+
+static int start_loop(struct gateway *g)
+{
+    static const struct daemon_handlers handlers = {
+        .reload = on_reload, .stop = on_stop, .child = on_child};
+    struct daemon_handlers mine = handlers;
+
+    mine.arg = g;
+    g->base = event_base_new();
+    if (!g->base)
+        return -ENOMEM;
+    g->daemon = daemon_new(g->base, &mine);
+    g->reaper = event_new(g->base, -1, 0, on_reap, g);
+    g->sampler = event_new(g->base, -1, EV_PERSIST, on_sample, g);
+    g->drained = evtimer_new(g->base, on_drained, g);
+    return g->daemon && g->reaper && g->sampler && g->drained ? 0 : -ENOMEM;
+}
+
+/* Nothing of the kernel's is changed before the guard stands, and nothing is intercepted before a
+ * concentrator has answered. */
+static int start(struct gateway *g)
+{
+    static int (*const steps[])(struct gateway *) = {start_loop,    start_listeners, start_control,
+                                                     start_guard,   start_uplinks,   start_paths,
+                                                     start_carriers};
+
+    raise_descriptors();
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        int err = steps[i](g);
+        if (err)
+            return err;
+    }
+    log_info(LABEL, "ready version=%s uplinks=%zu concentrators=%zu suite=%s", BONDWAY_VERSION,
+             g->config->n_uplinks, g->config->n_concentrators,
+             crypto_suite_name(g->trunk_context.suite));
+    decide_interception(g);
+    return 0;
+}
+
+static void free_event(struct event *event)
+{
+    if (event)
+        event_free(event);
+}
+
+/* The guard last: it takes interception, routes and sysctls away. Returns 0, or -errno when it
+ * could not. */
+static int stop(struct gateway *g)
+{
+    if (g->guard && g->intercepting)
+        set_interception(g, false); /* before its flows are reset: clients that retry go direct */
+    list_each(node, &g->flows)
+    {
+        list_remove(node);
+        flow_free(flow_of_node(node));
+    }
+    list_each(node, &g->dead)
+    {
+        list_remove(node);
+        flow_free(flow_of_node(node));
+    }
+    concentrators_free(g->concentrators);
+    relay_group_free(g->relays);
+    paths_registry_free(g->paths);
+    routes_free(g->routes);
+    uplinks_free(g->uplinks);
+    control_free(g->control);
+    listener_free(g->listeners[0]);
+    listener_free(g->listeners[1]);
+    free_event(g->reaper);
+    free_event(g->sampler);
+    free_event(g->drained);
+    daemon_free(g->daemon);
+    int err = guard_free(g->guard);
+    if (g->base)
+        event_base_free(g->base);
+    return err;
+}
+
+int gateway_run(const char *config_path)
+{
+    struct gateway g = {.started_ms = clock_now_ms(),
+                        .crowded = {.burst = 1, .interval_ms = 10000}};
+
+    g.config = gateway_config_load(config_path, stderr);
+    if (!g.config)
+        return 2;
+    list_init(&g.flows);
+    list_init(&g.dead);
+    int err = start(&g);
+    if (!err)
+        event_base_dispatch(g.base);
+    int end = stop(&g);
+    log_info(LABEL, "stopped");
+    gateway_config_free(g.config);
+    return err || end ? 1 : 0;
+}

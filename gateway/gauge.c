@@ -42,3 +42,19 @@ void gauge_sample(struct gauge *g, const struct uplink *uplink, uint64_t now_ms)
     g->tx_bytes = tx;
     g->sampled_ms = now_ms;
 }
+
+void gauges_schedule(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                     enum scheduler_kind kind, uint32_t allowed, struct schedule *out)
+{
+    struct uplink_view views[UPLINKS_MAX];
+    size_t n = uplinks_count(uplinks);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct uplink *u = uplinks_get(uplinks, i);
+        views[i] = (struct uplink_view){.usable = uplink_usable(u, family),
+                                        .stripped = gauges->of[i].mptcp == MPTCP_STRIPPED,
+                                        .cost = u->config->cost,
+                                        .rtt_us = gauges->of[i].rtt_us};
+    }
+    scheduler_decide(kind, views, n, allowed, out);
+}

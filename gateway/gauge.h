@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "config/gateway_config.h"
+#include "gateway/scheduler.h"
 #include "gateway/uplink.h"
 
 enum mptcp_truth { MPTCP_UNKNOWN, MPTCP_OK, MPTCP_STRIPPED };
@@ -30,5 +31,9 @@ void gauge_forget(struct gauge *gauge);
 /* Reads the interface's counters, and takes the rate since the last reading when that is at least
  * half a second old. */
 void gauge_sample(struct gauge *gauge, const struct uplink *uplink, uint64_t now_ms);
+
+/* The schedule of a flow as things are now. family: of the concentrator's address. */
+void gauges_schedule(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                     enum scheduler_kind kind, uint32_t allowed, struct schedule *out);
 
 #endif

@@ -1,1 +1,437 @@
-/* placeholder */
+#include "gateway/paths.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/list.h"
+#include "core/log.h"
+#include "core/path_manager.h"
+
+/* An uplink whose address changed has an old and a new subflow for a moment. */
+#define SUBFLOWS_MAX (2 * UPLINKS_MAX)
+#define ID_ROUNDS (255 / UPLINKS_MAX)
+#define BUCKETS 1024 /* a power of two */
+/* After a failed join: again after 1, 2, 4 ... 64 s. */
+#define RETRY_FIRST_MS 1000
+#define RETRY_DOUBLINGS 6
+/* A join that nobody answers within this has failed. */
+#define JOIN_PATIENCE_MS 8000
+
+struct path {
+    enum path_state state;
+    uint8_t uplink, local_id;
+    struct addr local, remote; /* ports are 0 until it is established */
+    enum role role;
+    uint64_t since_ms;
+};
+
+struct retry {
+    uint64_t at_ms; /* 0: whenever wanted */
+    uint8_t failures;
+};
+
+struct paths {
+    struct paths_registry *registry;
+    struct list node; /* of its bucket */
+    uint32_t token;
+    bool established; /* the kernel allows joins */
+    struct addr remote;
+    enum role roles[UPLINKS_MAX];
+    struct retry retries[UPLINKS_MAX];
+    uint8_t joins[UPLINKS_MAX]; /* so far, modulo 256 */
+    struct path list[SUBFLOWS_MAX];
+    size_t count;
+};
+
+struct paths_registry {
+    struct path_manager *manager;
+    const struct uplinks *uplinks;
+    struct event *retry; /* armed while some connection lacks a path */
+    struct list buckets[BUCKETS];
+};
+
+static struct list *bucket_of(struct paths_registry *r, uint32_t token)
+{
+    return &r->buckets[token & (BUCKETS - 1)]; /* tokens are random (RFC 8684) */
+}
+
+static struct paths *find(struct paths_registry *r, uint32_t token)
+{
+    list_each(node, bucket_of(r, token))
+    {
+        struct paths *p = list_entry(node, struct paths, node);
+        if (p->token == token)
+            return p;
+    }
+    return NULL;
+}
+
+static void remove_path(struct paths *p, size_t i)
+{
+    p->list[i] = p->list[--p->count];
+}
+
+static struct path *find_path(struct paths *p, const struct addr *local, uint8_t local_id)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->list[i].local_id == local_id && addr_equal_ip(&p->list[i].local, local))
+            return &p->list[i];
+    }
+    return NULL;
+}
+
+/* Where a subflow of this connection would start on the uplink now; NULL: nowhere. */
+static const struct addr *wanted_address(const struct paths *p, uint32_t uplink)
+{
+    const struct uplink *u = uplinks_get(p->registry->uplinks, uplink);
+
+    if (p->roles[uplink] == ROLE_OFF || !uplink_usable(u, p->remote.family))
+        return NULL;
+    return &uplink_route(u, p->remote.family)->address;
+}
+
+static bool is_sound(const struct paths *p, const struct path *path)
+{
+    const struct addr *wanted = wanted_address(p, path->uplink);
+
+    return wanted && addr_equal_ip(wanted, &path->local);
+}
+
+static bool id_taken(const struct paths *p, uint8_t id)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->list[i].local_id == id)
+            return true;
+    }
+    return false;
+}
+
+/* A new id for every join, so that a late event of an old subflow is not taken for one of the new:
+ * those of the uplink's residue class, in turn. Ids are 1 to 255; 0 is the first subflow's. */
+static uint8_t next_id(struct paths *p, const struct uplink *u)
+{
+    uint8_t id;
+
+    do {
+        id = (uint8_t)(u->address_id + UPLINKS_MAX * (p->joins[u->index]++ % ID_ROUNDS));
+    } while (id_taken(p, id));
+    return id;
+}
+
+static void note_failure(struct paths *p, uint32_t uplink)
+{
+    struct retry *retry = &p->retries[uplink];
+
+    retry->at_ms = clock_now_ms() + (RETRY_FIRST_MS << retry->failures);
+    if (retry->failures < RETRY_DOUBLINGS)
+        retry->failures++;
+}
+
+static void join(struct paths *p, uint32_t uplink, const struct addr *from)
+{
+    const struct uplink *u = uplinks_get(p->registry->uplinks, uplink);
+    struct addr local = *from;
+    uint8_t id = next_id(p, u);
+    bool backup = p->roles[uplink] == ROLE_STANDBY;
+
+    local.port = 0;
+    int err = path_manager_create(p->registry->manager, p->token, id, &local, u->ifindex, backup,
+                                  &p->remote);
+    if (err) {
+        log_debug("paths", "join failed token=%08x uplink=%s error=%s", p->token, u->config->name,
+                  strerror(-err));
+        note_failure(p, uplink);
+        return;
+    }
+    p->list[p->count++] = (struct path){.state = PATH_JOINING,
+                                        .uplink = (uint8_t)uplink,
+                                        .local_id = id,
+                                        .local = local,
+                                        .remote = p->remote,
+                                        .role = p->roles[uplink],
+                                        .since_ms = clock_now_ms()};
+}
+
+/* REMOVE_ADDR makes the peer close the dead subflow and re-inject at once: measured to heal a
+ * stalled flow in one round trip (kernel.md). */
+static void drop(struct paths *p, size_t i)
+{
+    struct path *path = &p->list[i];
+
+    path_manager_remove(p->registry->manager, p->token, path->local_id);
+    if (path->local.port)
+        path_manager_destroy(p->registry->manager, p->token, &path->local, &path->remote);
+    log_debug("paths", "dropped token=%08x id=%u", p->token, path->local_id);
+    remove_path(p, i);
+}
+
+static bool carried_by_another(const struct paths *p, const struct path *but)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (&p->list[i] != but && p->list[i].state == PATH_ESTABLISHED && is_sound(p, &p->list[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool has_path(const struct paths *p, uint32_t uplink, const struct addr *from)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->list[i].uplink == uplink && addr_equal_ip(&p->list[i].local, from))
+            return true;
+    }
+    return false;
+}
+
+/* The last path of a connection stays even when it is unsound: its uplink may come back, and
+ * without any the kernel gives the connection up (net.mptcp.close_timeout). */
+static void settle_existing(struct paths *p)
+{
+    for (size_t i = 0; i < p->count;) {
+        struct path *path = &p->list[i];
+
+        if (is_sound(p, path)) {
+            if (path->state == PATH_DOOMED)
+                path->state = PATH_ESTABLISHED;
+            i++;
+        } else if (carried_by_another(p, path)) {
+            drop(p, i);
+        } else {
+            if (path->state == PATH_ESTABLISHED)
+                path->state = PATH_DOOMED;
+            i++;
+        }
+    }
+}
+
+static void settle_role(struct paths *p, struct path *path)
+{
+    enum role role = p->roles[path->uplink];
+
+    if (path->state != PATH_ESTABLISHED || path->role == role || role == ROLE_OFF)
+        return;
+    if (path_manager_set_backup(p->registry->manager, p->token, &path->local, &path->remote,
+                                role == ROLE_STANDBY) == 0)
+        path->role = role;
+}
+
+static void expire_joins(struct paths *p, uint64_t now_ms)
+{
+    for (size_t i = 0; i < p->count;) {
+        struct path *path = &p->list[i];
+
+        if (path->state == PATH_JOINING && now_ms - path->since_ms >= JOIN_PATIENCE_MS) {
+            note_failure(p, path->uplink);
+            drop(p, i);
+        } else {
+            i++;
+        }
+    }
+}
+
+/* Brings the connection's subflows to what its roles and the uplinks ask for, with as few commands
+ * as that takes. Returns whether something is still missing. */
+static bool settle(struct paths *p)
+{
+    uint64_t now_ms = clock_now_ms();
+    bool missing = false;
+
+    if (!p->established)
+        return false;
+    expire_joins(p, now_ms);
+    for (uint32_t u = 0; u < uplinks_count(p->registry->uplinks); u++) {
+        const struct addr *from = wanted_address(p, u);
+
+        if (!from || has_path(p, u, from) || p->count == SUBFLOWS_MAX)
+            continue;
+        if (p->retries[u].at_ms <= now_ms)
+            join(p, u, from);
+        missing = true;
+    }
+    settle_existing(p);
+    for (size_t i = 0; i < p->count; i++) {
+        settle_role(p, &p->list[i]);
+        missing = missing || p->list[i].state != PATH_ESTABLISHED;
+    }
+    return missing;
+}
+
+static void settle_and_watch(struct paths *p)
+{
+    static const struct timeval second = {.tv_sec = 1};
+
+    if (settle(p) && !event_pending(p->registry->retry, EV_TIMEOUT, NULL))
+        event_add(p->registry->retry, &second);
+}
+
+static void settle_all(struct paths_registry *r)
+{
+    for (size_t i = 0; i < BUCKETS; i++) {
+        list_each(node, &r->buckets[i]) settle_and_watch(list_entry(node, struct paths, node));
+    }
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+    settle_all(arg);
+}
+
+static int uplink_by_address(const struct paths *p, const struct addr *local)
+{
+    for (uint32_t u = 0; u < uplinks_count(p->registry->uplinks); u++) {
+        const struct uplink *uplink = uplinks_get(p->registry->uplinks, u);
+        if (addr_equal_ip(&uplink_route(uplink, local->family)->address, local))
+            return (int)u;
+    }
+    return -1;
+}
+
+static void on_subflow_established(struct paths *p, const struct path_event *e)
+{
+    struct path *path = find_path(p, &e->local, e->local_id);
+    int uplink = path ? path->uplink : uplink_by_address(p, &e->local);
+
+    if (uplink < 0)
+        return;
+    if (!path) {
+        if (p->count == SUBFLOWS_MAX)
+            return;
+        path = &p->list[p->count++];
+        *path = (struct path){.uplink = (uint8_t)uplink, .role = p->roles[uplink]};
+    }
+    path->state = PATH_ESTABLISHED;
+    path->local_id = e->local_id;
+    path->local = e->local;
+    path->remote = e->remote;
+    path->since_ms = clock_now_ms();
+    p->retries[uplink] = (struct retry){0};
+    log_debug("paths", "established token=%08x id=%u uplink=%d", p->token, e->local_id, uplink);
+}
+
+/* By an error, or by the peer. The kernel keeps the address under its id until REMOVE, and refuses
+ * the address under another one; the peer drops his half. */
+static void on_subflow_closed(struct paths *p, const struct path_event *e)
+{
+    struct path *path = find_path(p, &e->local, e->local_id);
+
+    if (!path)
+        return; /* we dropped it ourselves */
+    log_debug("paths", "closed token=%08x id=%u error=%u", p->token, e->local_id, e->error);
+    note_failure(p, path->uplink);
+    path_manager_remove(p->registry->manager, p->token, e->local_id);
+    remove_path(p, (size_t)(path - p->list));
+}
+
+static void on_event(void *arg, const struct path_event *e)
+{
+    struct paths *p = find(arg, e->token);
+
+    if (!p)
+        return;
+    switch (e->type) {
+    case PATH_EVENT_ESTABLISHED:
+        p->established = true;
+        break;
+    case PATH_EVENT_SUB_ESTABLISHED:
+        on_subflow_established(p, e);
+        break;
+    case PATH_EVENT_SUB_CLOSED:
+        on_subflow_closed(p, e);
+        break;
+    default:
+        return;
+    }
+    settle_and_watch(p);
+}
+
+int paths_registry_new(struct paths_registry **out, struct event_base *base,
+                       const struct uplinks *uplinks)
+{
+    struct paths_registry *r = calloc(1, sizeof(*r));
+
+    if (!r)
+        return -ENOMEM;
+    for (size_t i = 0; i < BUCKETS; i++)
+        list_init(&r->buckets[i]);
+    r->uplinks = uplinks;
+    r->retry = evtimer_new(base, on_retry, r);
+    int err = r->retry ? path_manager_new(&r->manager, base, on_event, r) : -ENOMEM;
+    if (err) {
+        paths_registry_free(r);
+        return err;
+    }
+    *out = r;
+    return 0;
+}
+
+void paths_registry_free(struct paths_registry *r)
+{
+    if (!r)
+        return;
+    if (r->retry)
+        event_free(r->retry);
+    path_manager_free(r->manager);
+    free(r);
+}
+
+struct paths *paths_new(struct paths_registry *r, uint32_t token, uint32_t first,
+                        const struct addr *local, const struct addr *remote,
+                        const enum role roles[UPLINKS_MAX])
+{
+    struct paths *p = calloc(1, sizeof(*p));
+
+    if (!p)
+        return NULL;
+    p->registry = r;
+    p->token = token;
+    p->remote = *remote;
+    memcpy(p->roles, roles, sizeof(p->roles));
+    p->list[p->count++] = (struct path){.state = PATH_ESTABLISHED,
+                                        .uplink = (uint8_t)first,
+                                        .local = *local,
+                                        .remote = *remote,
+                                        .role = ROLE_ACTIVE,
+                                        .since_ms = clock_now_ms()};
+    list_append(bucket_of(r, token), &p->node);
+    return p;
+}
+
+void paths_free(struct paths *p)
+{
+    if (!p)
+        return;
+    list_remove(&p->node);
+    free(p);
+}
+
+void paths_set_roles(struct paths *p, const enum role roles[UPLINKS_MAX])
+{
+    memcpy(p->roles, roles, sizeof(p->roles));
+    settle_and_watch(p);
+}
+
+void paths_uplink_changed(struct paths_registry *r)
+{
+    /* A failure under the old circumstances says nothing of the new ones. */
+    for (size_t i = 0; i < BUCKETS; i++) {
+        list_each(node, &r->buckets[i])
+        {
+            struct paths *p = list_entry(node, struct paths, node);
+            memset(p->retries, 0, sizeof(p->retries));
+        }
+    }
+    settle_all(r);
+}
+
+int paths_uplink_of(const struct paths *p, const struct addr *local, enum role *role)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (addr_equal(&p->list[i].local, local)) {
+            *role = p->list[i].role;
+            return p->list[i].uplink;
+        }
+    }
+    return -1;
+}

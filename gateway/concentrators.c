@@ -1,0 +1,382 @@
+#include "gateway/concentrators.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/list.h"
+#include "core/log.h"
+
+/* Warm connections: one always (it also tells whether the concentrator is well), more while flows
+ * come. */
+#define WARM_IDLE 1
+#define WARM_BUSY 4
+#define BUSY_MS 60000
+/* After a failure: again after 1, 2, 4 ... 32 s. */
+#define RETRY_FIRST_MS 1000
+#define RETRY_DOUBLINGS 5
+
+struct concentrator {
+    struct concentrators *all;
+    struct station station;
+    enum concentrator_state state;
+    char reason[160];
+    struct list warm; /* of struct warm, dialling ones too */
+    unsigned n_warm;
+    unsigned failures; /* in a row */
+    uint64_t last_taken_ms;
+    struct event *keep; /* looks whether connections are missing */
+};
+
+struct warm {
+    struct list node;
+    struct concentrator *concentrator;
+    struct trunk *trunk;
+    uint64_t welcomed_ms;
+};
+
+struct concentrators {
+    const struct trunk_context *context;
+    const struct gateway_config *config;
+    concentrators_changed *changed;
+    void *arg;
+    size_t count;
+    struct concentrator list[CONCENTRATORS_MAX];
+    struct list dead; /* of struct warm, until the reaper comes */
+    struct event *reaper;
+};
+
+const char *concentrator_state_name(enum concentrator_state state)
+{
+    static const char *const names[] = {"unknown", "up", "down"};
+
+    return names[state];
+}
+
+static void explain_unreachable(const struct concentrator *c, int error, char *out, size_t len)
+{
+    char at[ADDR_TEXT];
+
+    addr_format(&c->station.entry->address, at);
+    if (error == ECONNREFUSED)
+        snprintf(out, len, "%s refuses connections: is the concentrator running there?", at);
+    else if (error == ETIMEDOUT)
+        snprintf(out, len, "%s does not answer: is it up, and its port open in the firewall?", at);
+    else
+        snprintf(out, len, "cannot reach %s: %s", at, strerror(error));
+}
+
+/* In words that say what to do. */
+static void explain(const struct concentrator *c, enum trunk_failure why, int error, char *out,
+                    size_t len)
+{
+    const char *key = c->station.entry->key_file;
+
+    switch (why) {
+    case TRUNK_NO_UPLINK:
+        snprintf(out, len, "no uplink is up");
+        return;
+    case TRUNK_UNREACHABLE:
+        explain_unreachable(c, error, out, len);
+        return;
+    case TRUNK_REJECTED:
+    case TRUNK_SILENT:
+        snprintf(out, len, "it does not accept our key: put the key of %s on the concentrator",
+                 key);
+        return;
+    case TRUNK_BAD:
+        snprintf(out, len, "its answer was not made with our key (%s): is this our concentrator?",
+                 key);
+        return;
+    case TRUNK_REFUSED:
+        snprintf(out, len, "it refused us: %s", refusal_name((uint8_t)error));
+        return;
+    default:
+        snprintf(out, len, "%s", trunk_failure_name(why));
+        return;
+    }
+}
+
+static void keep_in(struct concentrator *c, uint32_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+
+    event_add(c->keep, &tv);
+}
+
+static void set_state(struct concentrator *c, enum concentrator_state state, const char *reason)
+{
+    bool changed = c->state != state;
+
+    if (state == CONCENTRATOR_DOWN && strcmp(reason, c->reason) != 0)
+        log_warning(c->station.entry->name, "down: %s", reason);
+    snprintf(c->reason, sizeof(c->reason), "%s", reason);
+    c->state = state;
+    if (changed)
+        c->all->changed(c->all->arg);
+}
+
+static void bury(struct warm *w)
+{
+    struct concentrators *cs = w->concentrator->all;
+
+    list_remove(&w->node);
+    w->concentrator->n_warm--;
+    list_append(&cs->dead, &w->node);
+    event_active(cs->reaper, 0, 0);
+}
+
+static void on_connected(void *arg)
+{
+}
+
+static void on_welcomed(void *arg)
+{
+    struct warm *w = arg;
+    struct concentrator *c = w->concentrator;
+    char at[ADDR_TEXT];
+
+    w->welcomed_ms = clock_now_ms();
+    c->failures = 0;
+    if (c->state != CONCENTRATOR_UP)
+        log_info(c->station.entry->name, "up address=%s uplink=%s connect_ms=%u mptcp=%s",
+                 addr_format(&c->station.entry->address, at), trunk_first_uplink(w->trunk),
+                 trunk_connect_ms(w->trunk), trunk_is_mptcp(w->trunk) ? "yes" : "no");
+    set_state(c, CONCENTRATOR_UP, "");
+    keep_in(c, 0);
+}
+
+static void on_failed(void *arg, enum trunk_failure why, int error)
+{
+    struct warm *w = arg;
+    struct concentrator *c = w->concentrator;
+    char reason[sizeof(c->reason)];
+
+    bury(w);
+    /* One that waited and was ended says little: the idle limit, or a restart. Look again. */
+    if (why == TRUNK_LOST) {
+        keep_in(c, clock_now_ms() - w->welcomed_ms < RETRY_FIRST_MS ? RETRY_FIRST_MS : 0);
+        return;
+    }
+    unsigned doublings = c->failures < RETRY_DOUBLINGS ? c->failures : RETRY_DOUBLINGS;
+    c->failures++;
+    keep_in(c, RETRY_FIRST_MS << doublings);
+    explain(c, why, error, reason, sizeof(reason));
+    set_state(c, CONCENTRATOR_DOWN, reason);
+}
+
+static const struct trunk_events warm_events = {
+    .connected = on_connected, .welcomed = on_welcomed, .failed = on_failed};
+
+static void schedule_default(const struct concentrators *cs, const struct concentrator *c,
+                             struct schedule *out)
+{
+    gauges_schedule(cs->context->gauges, cs->context->uplinks, c->station.entry->address.family,
+                    cs->config->scheduler, UINT32_MAX, out);
+}
+
+static bool dial_one(struct concentrator *c)
+{
+    struct concentrators *cs = c->all;
+    struct warm *w = calloc(1, sizeof(*w));
+    struct schedule schedule;
+
+    if (!w)
+        return false;
+    schedule_default(cs, c, &schedule);
+    w->concentrator = c;
+    w->trunk = trunk_new(cs->context, &c->station, &schedule, &warm_events, w);
+    if (!w->trunk) {
+        free(w);
+        return false;
+    }
+    list_append(&c->warm, &w->node);
+    c->n_warm++;
+    return true;
+}
+
+/* While it is not known to be well, one dial at a time. */
+static unsigned wanted(const struct concentrator *c)
+{
+    bool busy = c->last_taken_ms && clock_now_ms() - c->last_taken_ms < BUSY_MS;
+
+    return c->state == CONCENTRATOR_UP && busy ? WARM_BUSY : WARM_IDLE;
+}
+
+static void on_keep(evutil_socket_t fd, short what, void *arg)
+{
+    struct concentrator *c = arg;
+
+    while (c->n_warm < wanted(c)) {
+        if (!dial_one(c)) {
+            keep_in(c, RETRY_FIRST_MS);
+            return;
+        }
+    }
+}
+
+static void on_reap(evutil_socket_t fd, short what, void *arg)
+{
+    struct concentrators *cs = arg;
+
+    list_each(node, &cs->dead)
+    {
+        struct warm *w = list_entry(node, struct warm, node);
+        list_remove(node);
+        trunk_free(w->trunk);
+        free(w);
+    }
+}
+
+static int init_one(struct concentrators *cs, struct concentrator *c,
+                    const struct concentrator_entry *entry)
+{
+    c->all = cs;
+    c->station.entry = entry;
+    /* A guess: right where the wall clock is; a challenge corrects it elsewhere. */
+    c->station.clock_offset_ms = (int64_t)(clock_wall_ms() - clock_boot_ms());
+    list_init(&c->warm);
+    c->keep = evtimer_new(cs->context->base, on_keep, c);
+    if (!c->keep)
+        return -ENOMEM;
+    keep_in(c, 0);
+    return 0;
+}
+
+int concentrators_new(struct concentrators **out, const struct trunk_context *context,
+                      const struct gateway_config *config, concentrators_changed *changed,
+                      void *arg)
+{
+    struct concentrators *cs = calloc(1, sizeof(*cs));
+
+    if (!cs)
+        return -ENOMEM;
+    cs->context = context;
+    cs->config = config;
+    cs->changed = changed;
+    cs->arg = arg;
+    list_init(&cs->dead);
+    cs->reaper = event_new(context->base, -1, 0, on_reap, cs);
+    int err = cs->reaper ? 0 : -ENOMEM;
+    for (size_t i = 0; !err && i < config->n_concentrators; i++) {
+        err = init_one(cs, &cs->list[i], &config->concentrators[i]);
+        cs->count++;
+    }
+    if (err) {
+        concentrators_free(cs);
+        return err;
+    }
+    *out = cs;
+    return 0;
+}
+
+void concentrators_free(struct concentrators *cs)
+{
+    if (!cs)
+        return;
+    for (size_t i = 0; i < cs->count; i++) {
+        list_each(node, &cs->list[i].warm) bury(list_entry(node, struct warm, node));
+        if (cs->list[i].keep)
+            event_free(cs->list[i].keep);
+    }
+    on_reap(-1, 0, cs);
+    if (cs->reaper)
+        event_free(cs->reaper);
+    free(cs);
+}
+
+static struct concentrator *of_station(struct station *station)
+{
+    return list_entry(station, struct concentrator, station);
+}
+
+struct station *concentrators_choose(struct concentrators *cs)
+{
+    for (size_t i = 0; i < cs->count; i++) {
+        if (cs->list[i].state == CONCENTRATOR_UP)
+            return &cs->list[i].station;
+    }
+    return NULL;
+}
+
+struct trunk *concentrators_take(struct concentrators *cs, struct station *station)
+{
+    struct concentrator *c = of_station(station);
+
+    c->last_taken_ms = clock_now_ms();
+    keep_in(c, 0);
+    list_each(node, &c->warm)
+    {
+        struct warm *w = list_entry(node, struct warm, node);
+        if (!trunk_is_welcomed(w->trunk))
+            continue;
+        struct trunk *trunk = w->trunk;
+        list_remove(&w->node);
+        c->n_warm--;
+        free(w);
+        return trunk;
+    }
+    return NULL;
+}
+
+void concentrators_doubt(struct concentrators *cs, struct station *station)
+{
+    struct concentrator *c = of_station(station);
+
+    /* A new dial asks again; the ones that wait may be dead without knowing. */
+    list_each(node, &c->warm)
+    {
+        struct warm *w = list_entry(node, struct warm, node);
+        if (trunk_is_welcomed(w->trunk))
+            bury(w);
+    }
+    keep_in(c, 0);
+}
+
+void concentrators_uplinks_changed(struct concentrators *cs)
+{
+    for (size_t i = 0; i < cs->count; i++) {
+        struct concentrator *c = &cs->list[i];
+        struct schedule schedule;
+
+        schedule_default(cs, c, &schedule);
+        list_each(node, &c->warm)
+        {
+            struct warm *w = list_entry(node, struct warm, node);
+            if (trunk_paths(w->trunk))
+                paths_set_roles(trunk_paths(w->trunk), schedule.roles);
+            else if (c->state != CONCENTRATOR_UP)
+                bury(w); /* it dials by what was; below by what is */
+        }
+        if (c->state != CONCENTRATOR_UP) {
+            c->failures = 0;
+            keep_in(c, 0);
+        }
+    }
+}
+
+size_t concentrators_count(const struct concentrators *cs)
+{
+    return cs->count;
+}
+
+struct concentrator_status concentrators_status(const struct concentrators *cs, size_t index)
+{
+    const struct concentrator *c = &cs->list[index];
+    struct concentrator_status status = {
+        .entry = c->station.entry, .state = c->state, .reason = c->reason};
+
+    for (size_t i = 0; i < uplinks_count(cs->context->uplinks); i++) {
+        uint32_t rtt_us = cs->context->gauges->of[i].rtt_us;
+        if (rtt_us && (!status.rtt_us || rtt_us < status.rtt_us))
+            status.rtt_us = rtt_us;
+    }
+    list_each(node, (struct list *)&c->warm)
+    {
+        if (trunk_is_welcomed(list_entry(node, struct warm, node)->trunk))
+            status.warm++;
+    }
+    return status;
+}

@@ -1,0 +1,46 @@
+/* The configured concentrators: which of them answer, and the connections that wait there, made in
+ * advance (warm), so that a new flow starts without a round trip and a dead concentrator or a wrong
+ * key is known before a flow needs it. */
+#ifndef GATEWAY_CONCENTRATORS_H
+#define GATEWAY_CONCENTRATORS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gateway/trunk.h"
+
+struct concentrators;
+
+enum concentrator_state { CONCENTRATOR_UNKNOWN, CONCENTRATOR_UP, CONCENTRATOR_DOWN };
+const char *concentrator_state_name(enum concentrator_state state);
+
+/* One of them went up or down. From the event loop. */
+typedef void concentrators_changed(void *arg);
+
+/* Dials the first warm connections. config and context must outlive it. Returns 0, or -errno. */
+int concentrators_new(struct concentrators **out, const struct trunk_context *context,
+                      const struct gateway_config *config, concentrators_changed *changed,
+                      void *arg);
+void concentrators_free(struct concentrators *cs); /* NULL is fine */
+
+/* Where a new flow goes: the first that is up, in the configuration's order; else NULL. */
+struct station *concentrators_choose(struct concentrators *cs);
+/* A warm connection there, or NULL. The caller adopts it at once; another one is dialled. */
+struct trunk *concentrators_take(struct concentrators *cs, struct station *station);
+/* A flow could not reach it: look again now. */
+void concentrators_doubt(struct concentrators *cs, struct station *station);
+/* Uplinks changed: adapt the warm connections, and dial again where none could be made. */
+void concentrators_uplinks_changed(struct concentrators *cs);
+
+struct concentrator_status {
+    const struct concentrator_entry *entry;
+    enum concentrator_state state;
+    const char *reason; /* why it is down; "" otherwise */
+    uint32_t rtt_us;    /* of the best uplink; 0: unknown */
+    unsigned warm;
+};
+size_t concentrators_count(const struct concentrators *cs);
+struct concentrator_status concentrators_status(const struct concentrators *cs, size_t index);
+
+#endif

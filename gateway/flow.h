@@ -1,0 +1,63 @@
+/* One LAN connection on its way: original destination, policy, trunk, relay, end. */
+#ifndef GATEWAY_FLOW_H
+#define GATEWAY_FLOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/list.h"
+#include "core/relay.h"
+#include "gateway/concentrators.h"
+#include "gateway/rules.h"
+
+enum flow_state {
+    FLOW_CHOOSING, /* policy known; the client's first bytes may decide how it is carried */
+    FLOW_GREETING, /* OPEN is out */
+    FLOW_RELAYING,
+    FLOW_CLOSED
+};
+
+struct flow;
+
+/* Told once, when the flow has closed. The owner frees it later, from outside its callbacks. */
+typedef void flow_closed(void *arg, struct flow *flow, bool failed);
+
+/* What all flows of a gateway share. */
+struct flow_context {
+    const struct gateway_config *config;
+    const struct trunk_context *trunks;
+    struct concentrators *concentrators;
+    struct relay_group *relays;
+    flow_closed *closed;
+    void *arg;
+};
+
+/* fd is an intercepted connection (its getsockname() is the original destination); it is taken,
+ * also when NULL (out of memory) is returned. */
+struct flow *flow_new(const struct flow_context *context, uint64_t id, int fd,
+                      const struct addr *client);
+/* Sets it going; closed() may come at once. */
+void flow_start(struct flow *flow);
+/* Resets what is left of it. NULL is fine. */
+void flow_free(struct flow *flow);
+/* The uplinks have changed: its roles follow. */
+void flow_reschedule(struct flow *flow);
+
+struct flow_status {
+    uint64_t id;
+    enum flow_state state;
+    struct addr client, destination;
+    const char *rule, *concentrator, *first_uplink; /* "" while unknown */
+    enum scheduler_kind scheduler;
+    bool sealed, is_mptcp;
+    uint64_t age_ms, rx_bytes, tx_bytes; /* as the client sees it: rx is what it receives */
+    const struct paths *paths;           /* NULL: none */
+    int far_fd;                          /* -1: none */
+};
+void flow_status(const struct flow *flow, struct flow_status *out);
+
+/* For the owner's list. */
+struct list *flow_node(struct flow *flow);
+struct flow *flow_of_node(struct list *node);
+
+#endif

@@ -1,0 +1,49 @@
+/* The subflows of every MPTCP connection to a concentrator: joins, drops and demotes them by the
+ * userspace path manager (core/path_manager.h), so that they follow each connection's schedule and
+ * the uplinks' states. Repairs what breaks. */
+#ifndef GATEWAY_PATHS_H
+#define GATEWAY_PATHS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <event2/event.h>
+
+#include "core/addr.h"
+#include "gateway/scheduler.h"
+#include "gateway/uplink.h"
+
+/* All connections of the gateway, by their tokens. */
+struct paths_registry;
+/* Owns a path manager that is subscribed to the kernel's events. Returns 0, or -errno as
+ * path_manager_new(). */
+int paths_registry_new(struct paths_registry **out, struct event_base *base,
+                       const struct uplinks *uplinks);
+void paths_registry_free(struct paths_registry *registry); /* NULL is fine */
+
+/* One connection's subflows. */
+struct paths;
+
+enum path_state {
+    PATH_JOINING, /* asked for; the peer has not answered yet */
+    PATH_ESTABLISHED,
+    PATH_DOOMED /* its uplink or address is gone; to be removed when another carries on */
+};
+
+/* Takes over the connection right after connect(), before any data: token is its own, the first
+ * subflow runs from `local` on uplink `first`. Joins begin by themselves when the kernel calls the
+ * connection established. NULL: out of memory. */
+struct paths *paths_new(struct paths_registry *registry, uint32_t token, uint32_t first,
+                        const struct addr *local, const struct addr *remote,
+                        const enum role roles[UPLINKS_MAX]);
+void paths_free(struct paths *paths); /* NULL is fine; the kernel's subflows live on */
+
+/* Other roles from now on. */
+void paths_set_roles(struct paths *paths, const enum role roles[UPLINKS_MAX]);
+
+/* An uplink's state or address has changed: every connection follows. */
+void paths_uplink_changed(struct paths_registry *registry);
+
+/* For status: the uplink of the subflow from that local address, or -1; and its role. */
+int paths_uplink_of(const struct paths *paths, const struct addr *local, enum role *role);
+
+#endif

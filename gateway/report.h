@@ -1,0 +1,20 @@
+/* The gateway's answers on its control socket (design: status and flows JSON). */
+#ifndef GATEWAY_REPORT_H
+#define GATEWAY_REPORT_H
+
+#include <json-c/json.h>
+
+#include "gateway/flow.h"
+
+struct flow_totals {
+    uint64_t active, total, failed, direct, tcp_fallback;
+};
+
+/* Both return a new object, or NULL when memory is short. */
+struct json_object *report_status(const struct flow_context *context, struct gauges *gauges,
+                                  const struct flow_totals *totals, uint64_t uptime_ms,
+                                  bool intercepting);
+/* flows: a list of their nodes. */
+struct json_object *report_flows(const struct flow_context *context, struct list *flows);
+
+#endif

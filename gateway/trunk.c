@@ -1,0 +1,582 @@
+#include "gateway/trunk.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/mptcp.h"
+
+/* An unanswered dial is raced on the next uplink after max(1.5 RTT, this). */
+#define RACE_MIN_MS 100
+/* The concentrator resets a bad HELLO after 5 s; a good one it answers at once. */
+#define WELCOME_PATIENCE_MS 8000
+/* The concentrator gives a destination 30 s by default. */
+#define OPENED_PATIENCE_MS 90000
+
+enum trunk_state {
+    TRUNK_DIALING,
+    TRUNK_GREETING,         /* HELLO is out */
+    TRUNK_GREETING_OPENING, /* HELLO and OPEN are */
+    TRUNK_WARM,             /* welcomed, nothing opened */
+    TRUNK_OPENING,          /* welcomed, OPEN is out */
+    TRUNK_OPENED,
+    TRUNK_TAKEN,
+    TRUNK_FAILED
+};
+
+struct attempt {
+    struct trunk *trunk;
+    int fd;
+    uint8_t uplink;
+    struct event *event;
+};
+
+struct trunk {
+    const struct trunk_context *context;
+    struct station *station;
+    struct schedule schedule;
+    const struct trunk_events *events;
+    void *arg;
+    enum trunk_state state;
+    struct attempt attempts[UPLINKS_MAX]; /* one for each uplink of schedule.order, in turn */
+    size_t n_attempts, n_pending;
+    int last_error;
+    uint8_t first_uplink;
+    uint64_t dialled_ms;
+    uint32_t connect_ms;
+    int fd; /* -1: none yet, or taken */
+    bool is_mptcp;
+    struct event *race, *deadline, *readable, *writable;
+    struct greeting greeting;
+    struct buffer *flight;
+    struct paths *paths;
+    bool challenged;
+    uint8_t token[HELLO_TOKEN];
+};
+
+const char *trunk_failure_name(enum trunk_failure why)
+{
+    static const char *const names[] = {
+        [TRUNK_NO_UPLINK] = "no-uplink", [TRUNK_UNREACHABLE] = "unreachable",
+        [TRUNK_SILENT] = "silent",       [TRUNK_REJECTED] = "rejected",
+        [TRUNK_REFUSED] = "refused",     [TRUNK_CHALLENGED] = "challenged-twice",
+        [TRUNK_BAD] = "bad-answer",      [TRUNK_LOST] = "lost",
+        [TRUNK_OPEN_FAILED] = "open",    [TRUNK_NO_MEMORY] = "no-memory",
+    };
+    return names[why];
+}
+
+static void set_timer(struct event *timer, uint32_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+
+    event_add(timer, &tv);
+}
+
+static void drop_attempt(struct attempt *a)
+{
+    if (a->event)
+        event_free(a->event);
+    a->event = NULL;
+    if (a->fd != -1)
+        close(a->fd);
+    a->fd = -1;
+}
+
+static void drop_attempts(struct trunk *t)
+{
+    for (size_t i = 0; i < t->n_attempts; i++)
+        drop_attempt(&t->attempts[i]);
+    t->n_attempts = t->n_pending = 0;
+}
+
+/* Everything that belongs to one connection; a challenge starts anew behind it. */
+static void drop_connection(struct trunk *t)
+{
+    event_del(t->race);
+    event_del(t->deadline);
+    drop_attempts(t);
+    if (t->readable)
+        event_free(t->readable);
+    if (t->writable)
+        event_free(t->writable);
+    t->readable = t->writable = NULL;
+    if (t->fd != -1)
+        mptcp_reset(t->fd);
+    t->fd = -1;
+    paths_free(t->paths);
+    t->paths = NULL;
+    buffer_put(t->context->pool, t->flight);
+    t->flight = NULL;
+    greeting_end(&t->greeting);
+}
+
+/* The one way a trunk ends by itself: callers return right after. */
+static void fail(struct trunk *t, enum trunk_failure why, int error)
+{
+    if (t->state == TRUNK_FAILED)
+        return;
+    drop_connection(t);
+    t->state = TRUNK_FAILED;
+    t->events->failed(t->arg, why, error);
+}
+
+static uint64_t protocol_time_ms(const struct station *s)
+{
+    return clock_boot_ms() + (uint64_t)s->clock_offset_ms;
+}
+
+/* Sends what is in flight. */
+static void flush(struct trunk *t)
+{
+    struct buffer *b = t->flight;
+
+    while (b && buffer_length(b) > 0) {
+        ssize_t n = send(t->fd, b->data + b->start, buffer_length(b), MSG_NOSIGNAL);
+
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1 && errno == EAGAIN) {
+            event_add(t->writable, NULL);
+            return;
+        }
+        if (n == -1)
+            return; /* the reading side tells why */
+        b->start += (size_t)n;
+    }
+    buffer_put(t->context->pool, b);
+    t->flight = NULL;
+}
+
+/* The relay takes over when OPENED has come and the client's first bytes are out. */
+static void hand_over(struct trunk *t)
+{
+    if (t->state == TRUNK_OPENED && !t->flight)
+        t->events->opened(t->arg);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    flush(arg);
+    hand_over(arg);
+}
+
+static struct buffer *flight_of(struct trunk *t)
+{
+    if (!t->flight)
+        t->flight = buffer_get(t->context->pool);
+    return t->flight;
+}
+
+static void start_dialling(struct trunk *t)
+{
+    static const struct timeval now = {0};
+
+    t->state = TRUNK_DIALING;
+    t->dialled_ms = clock_now_ms();
+    event_add(t->race, &now); /* from the event loop: callbacks never come from inside a call */
+    set_timer(t->deadline, t->context->dial_timeout_ms);
+}
+
+static void challenged(struct trunk *t)
+{
+    if (t->challenged) {
+        fail(t, TRUNK_CHALLENGED, 0);
+        return;
+    }
+    t->challenged = true;
+    memcpy(t->token, t->greeting.reply.token, sizeof(t->token));
+    drop_connection(t);
+    start_dialling(t);
+}
+
+static void welcomed(struct trunk *t)
+{
+    if (t->state == TRUNK_GREETING_OPENING) {
+        t->state = TRUNK_OPENING;
+        set_timer(t->deadline, OPENED_PATIENCE_MS);
+    } else {
+        t->state = TRUNK_WARM;
+        event_del(t->deadline);
+    }
+    t->events->welcomed(t->arg);
+}
+
+static void opened(struct trunk *t)
+{
+    if (t->state != TRUNK_OPENING) {
+        fail(t, TRUNK_BAD, 0);
+    } else if (t->greeting.opened_code != OPENED_CONNECTED) {
+        fail(t, TRUNK_OPEN_FAILED, t->greeting.opened_code);
+    } else {
+        t->state = TRUNK_OPENED;
+        event_del(t->deadline);
+        event_del(t->readable);
+        hand_over(t);
+    }
+}
+
+/* The reply is authentic and fresh (it proves knowledge of our salt): its time is good. */
+static void adopt_time(struct trunk *t)
+{
+    t->station->clock_offset_ms = (int64_t)(t->greeting.reply.time_ms - clock_boot_ms());
+}
+
+static void take_verdict(struct trunk *t, enum greeting_verdict verdict)
+{
+    switch (verdict) {
+    case GREETING_MORE:
+        return;
+    case GREETING_WELCOMED:
+        adopt_time(t);
+        welcomed(t);
+        return;
+    case GREETING_CHALLENGED:
+        adopt_time(t);
+        challenged(t);
+        return;
+    case GREETING_REFUSED:
+        fail(t, TRUNK_REFUSED, t->greeting.reply.code);
+        return;
+    case GREETING_OPENED:
+        opened(t);
+        return;
+    case GREETING_BAD:
+        fail(t, TRUNK_BAD, 0);
+        return;
+    case GREETING_FAILED:
+        fail(t, TRUNK_NO_MEMORY, 0);
+        return;
+    }
+}
+
+static bool is_greeting(const struct trunk *t)
+{
+    return t->state == TRUNK_GREETING || t->state == TRUNK_GREETING_OPENING;
+}
+
+static bool is_reading(const struct trunk *t)
+{
+    return is_greeting(t) || t->state == TRUNK_WARM || t->state == TRUNK_OPENING;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct trunk *t = arg;
+
+    /* A challenge, a failure or OPENED changes the state (and the socket): then no more. */
+    while (is_reading(t) && t->fd == fd) {
+        uint8_t *where;
+        size_t wants = greeting_wants(&t->greeting, &where);
+        ssize_t n = recv(fd, where, wants, MSG_DONTWAIT);
+
+        if (n == -1 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0) {
+            bool unheard = is_greeting(t) && t->greeting.have == 0;
+            fail(t, unheard ? TRUNK_REJECTED : TRUNK_LOST, n == 0 ? 0 : errno);
+            return;
+        }
+        take_verdict(t, greeting_read(&t->greeting, (size_t)n));
+    }
+}
+
+static void note_gauges(struct trunk *t)
+{
+    struct gauge *gauge = &t->context->gauges->of[t->first_uplink];
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+
+    gauge->mptcp = t->is_mptcp ? MPTCP_OK : MPTCP_STRIPPED;
+    /* A retransmitted SYN says nothing of the round trip (Karn). */
+    if (getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_rtt > 0 &&
+        info.tcpi_total_retrans == 0)
+        gauge_rtt(gauge, info.tcpi_rtt);
+}
+
+static int manage_paths(struct trunk *t)
+{
+    struct addr local;
+    uint32_t token;
+    int err = addr_of_socket(&local, t->fd);
+
+    t->is_mptcp = mptcp_is_active(t->fd);
+    if (err || !t->is_mptcp)
+        return err;
+    err = mptcp_token(t->fd, &token);
+    if (err)
+        return err;
+    t->paths = paths_new(t->context->paths, token, t->first_uplink, &local,
+                         &t->station->entry->address, t->schedule.roles);
+    return t->paths ? 0 : -ENOMEM;
+}
+
+static int greet(struct trunk *t)
+{
+    if (!flight_of(t))
+        return -ENOMEM;
+    t->readable = event_new(t->context->base, t->fd, EV_READ | EV_PERSIST, on_readable, t);
+    t->writable = event_new(t->context->base, t->fd, EV_WRITE, on_writable, t);
+    if (!t->readable || !t->writable || event_add(t->readable, NULL) == -1)
+        return -ENOMEM;
+    return greeting_start(&t->greeting, &t->station->entry->key, t->context->suite,
+                          protocol_time_ms(t->station), t->challenged ? t->token : NULL, t->flight);
+}
+
+static void connected(struct trunk *t, struct attempt *winner)
+{
+    t->fd = winner->fd;
+    t->first_uplink = winner->uplink;
+    winner->fd = -1;
+    event_del(t->race);
+    drop_attempts(t);
+    t->connect_ms = (uint32_t)(clock_now_ms() - t->dialled_ms);
+    mptcp_tune(t->fd);
+    int err = manage_paths(t);
+    if (!err)
+        err = greet(t);
+    if (err) {
+        fail(t, err == -ENOMEM ? TRUNK_NO_MEMORY : TRUNK_LOST, -err);
+        return;
+    }
+    note_gauges(t);
+    t->state = TRUNK_GREETING;
+    set_timer(t->deadline, WELCOME_PATIENCE_MS);
+    t->events->connected(t->arg); /* may open: HELLO and OPEN leave in one segment */
+    if (t->state != TRUNK_FAILED)
+        flush(t);
+}
+
+static void dial_next(struct trunk *t);
+
+static void attempt_failed(struct trunk *t, struct attempt *a, int error)
+{
+    t->last_error = error;
+    drop_attempt(a);
+    t->n_pending--;
+    dial_next(t);
+}
+
+static void on_connect(evutil_socket_t fd, short what, void *arg)
+{
+    struct attempt *a = arg;
+    struct trunk *t = a->trunk;
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == -1)
+        error = errno;
+    if (error)
+        attempt_failed(t, a, error);
+    else
+        connected(t, a);
+}
+
+/* Bound to the uplink by source address (our policy rules) and by interface. */
+static int bind_to_uplink(int fd, const struct uplink *uplink, uint8_t family)
+{
+    struct sockaddr_storage ss;
+    int one = 1;
+    socklen_t len = addr_to_sockaddr(&uplink_route(uplink, family)->address, &ss);
+    const char *interface = uplink->config->interface;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface) + 1) ==
+        -1)
+        return -errno;
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+    return bind(fd, (struct sockaddr *)&ss, len) == -1 ? -errno : 0;
+}
+
+static int open_socket(struct trunk *t, const struct uplink *uplink)
+{
+    uint8_t family = t->station->entry->address.family;
+    int fd = mptcp_socket(family);
+
+    /* MPTCP was switched off under us: plain TCP keeps the house online. */
+    if (fd == -ENOPROTOOPT || fd == -EPROTONOSUPPORT)
+        fd = mptcp_tcp_socket(family);
+    if (fd < 0)
+        return fd;
+    int err = bind_to_uplink(fd, uplink, family);
+    if (err) {
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
+static int start_attempt(struct trunk *t, struct attempt *a, uint8_t uplink)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = addr_to_sockaddr(&t->station->entry->address, &ss);
+
+    *a = (struct attempt){.trunk = t, .uplink = uplink, .fd = -1};
+    int fd = open_socket(t, uplinks_get(t->context->uplinks, uplink));
+    if (fd < 0)
+        return fd;
+    a->fd = fd;
+    if (connect(fd, (struct sockaddr *)&ss, len) == -1 && errno != EINPROGRESS)
+        return -errno;
+    a->event = event_new(t->context->base, fd, EV_WRITE, on_connect, a);
+    return a->event && event_add(a->event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static uint32_t race_delay_ms(const struct trunk *t, uint8_t uplink)
+{
+    uint32_t ms = t->context->gauges->of[uplink].rtt_us * 3 / 2000;
+
+    return ms > RACE_MIN_MS ? ms : RACE_MIN_MS;
+}
+
+/* Starts the next uplink's attempt; when none is left and none is pending, that was it. */
+static void dial_next(struct trunk *t)
+{
+    while (t->n_attempts < t->schedule.n_order) {
+        uint8_t uplink = t->schedule.order[t->n_attempts];
+        struct attempt *a = &t->attempts[t->n_attempts++];
+        int err = start_attempt(t, a, uplink);
+
+        if (err == 0) {
+            t->n_pending++;
+            set_timer(t->race, race_delay_ms(t, uplink));
+            return;
+        }
+        t->last_error = -err;
+        drop_attempt(a);
+    }
+    if (t->n_pending == 0)
+        fail(t, t->schedule.n_order ? TRUNK_UNREACHABLE : TRUNK_NO_UPLINK, t->last_error);
+}
+
+static void on_race(evutil_socket_t fd, short what, void *arg)
+{
+    dial_next(arg);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    struct trunk *t = arg;
+
+    fail(t, t->state == TRUNK_DIALING ? TRUNK_UNREACHABLE : TRUNK_SILENT, ETIMEDOUT);
+}
+
+struct trunk *trunk_new(const struct trunk_context *context, struct station *station,
+                        const struct schedule *schedule, const struct trunk_events *events,
+                        void *arg)
+{
+    struct trunk *t = calloc(1, sizeof(*t));
+
+    if (!t)
+        return NULL;
+    t->context = context;
+    t->station = station;
+    t->schedule = *schedule;
+    t->events = events;
+    t->arg = arg;
+    t->fd = -1;
+    t->race = evtimer_new(context->base, on_race, t);
+    t->deadline = evtimer_new(context->base, on_deadline, t);
+    if (!t->race || !t->deadline) {
+        trunk_free(t);
+        return NULL;
+    }
+    start_dialling(t);
+    return t;
+}
+
+void trunk_adopt(struct trunk *t, const struct trunk_events *events, void *arg)
+{
+    assert(t->state == TRUNK_WARM);
+    t->events = events;
+    t->arg = arg;
+}
+
+bool trunk_is_connected(const struct trunk *t)
+{
+    return t->state == TRUNK_GREETING || t->state == TRUNK_WARM;
+}
+
+bool trunk_is_welcomed(const struct trunk *t)
+{
+    return t->state >= TRUNK_WARM && t->state <= TRUNK_TAKEN;
+}
+
+int trunk_open(struct trunk *t, enum open_mode mode, const struct addr *destination,
+               const uint8_t *early, size_t early_len)
+{
+    assert(trunk_is_connected(t));
+    if (!flight_of(t))
+        return -ENOMEM;
+    int err = greeting_open(&t->greeting, mode, destination, early, early_len, t->flight);
+    if (err)
+        return err;
+    if (t->state == TRUNK_WARM)
+        set_timer(t->deadline, OPENED_PATIENCE_MS);
+    t->state = t->state == TRUNK_WARM ? TRUNK_OPENING : TRUNK_GREETING_OPENING;
+    flush(t);
+    return 0;
+}
+
+int trunk_take(struct trunk *t, struct record_cipher **seal, struct record_cipher **open)
+{
+    int fd = t->fd;
+
+    assert(t->state == TRUNK_OPENED && !t->flight);
+    t->state = TRUNK_TAKEN;
+    t->fd = -1;
+    event_free(t->readable);
+    event_free(t->writable);
+    t->readable = t->writable = NULL;
+    greeting_take_ciphers(&t->greeting, seal, open);
+    return fd;
+}
+
+void trunk_free(struct trunk *t)
+{
+    if (!t)
+        return;
+    if (t->race && t->deadline)
+        drop_connection(t);
+    if (t->race)
+        event_free(t->race);
+    if (t->deadline)
+        event_free(t->deadline);
+    free(t);
+}
+
+struct station *trunk_station(const struct trunk *t)
+{
+    return t->station;
+}
+
+uint32_t trunk_connect_ms(const struct trunk *t)
+{
+    return t->connect_ms;
+}
+
+bool trunk_is_mptcp(const struct trunk *t)
+{
+    return t->is_mptcp;
+}
+
+struct paths *trunk_paths(const struct trunk *t)
+{
+    return t->paths;
+}
+
+const char *trunk_first_uplink(const struct trunk *t)
+{
+    return uplinks_get(t->context->uplinks, t->first_uplink)->config->name;
+}
+
+int trunk_fd(const struct trunk *t)
+{
+    return t->fd;
+}

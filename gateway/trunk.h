@@ -1,0 +1,85 @@
+/* One connection to a concentrator, from the dial to its end: dialled on the schedule's first
+ * uplink and raced on the next when that does not answer; greeted; its other uplinks joined. It
+ * waits warm, or carries one flow. */
+#ifndef GATEWAY_TRUNK_H
+#define GATEWAY_TRUNK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <event2/event.h>
+
+#include "core/buffer.h"
+#include "gateway/gauge.h"
+#include "gateway/greeting.h"
+#include "gateway/paths.h"
+#include "gateway/scheduler.h"
+
+/* A concentrator as trunks see it: where it is, its key, its clock. */
+struct station {
+    const struct concentrator_entry *entry;
+    int64_t clock_offset_ms; /* protocol time = CLOCK_BOOTTIME + this */
+};
+
+/* What all trunks of a gateway share. */
+struct trunk_context {
+    struct event_base *base;
+    struct buffer_pool *pool;
+    const struct uplinks *uplinks;
+    struct gauges *gauges;
+    struct paths_registry *paths;
+    enum crypto_suite suite;
+    uint32_t dial_timeout_ms;
+};
+
+enum trunk_failure {
+    TRUNK_NO_UPLINK,   /* the schedule has none */
+    TRUNK_UNREACHABLE, /* every dial failed; error says how the last one did */
+    TRUNK_SILENT,      /* nobody answered in time */
+    TRUNK_REJECTED,    /* connected, and closed without a word: that is how a bad HELLO is met */
+    TRUNK_REFUSED,     /* error is the refusal's code */
+    TRUNK_CHALLENGED,  /* twice */
+    TRUNK_BAD,         /* the answer was not made with our key */
+    TRUNK_LOST,        /* ended later */
+    TRUNK_OPEN_FAILED, /* error is OPENED's code */
+    TRUNK_NO_MEMORY
+};
+const char *trunk_failure_name(enum trunk_failure why);
+
+struct trunk;
+
+/* The owner's. None is called from inside a call of the owner's. After failed() nothing more
+ * comes; the owner frees the trunk later, from outside any callback of it. */
+struct trunk_events {
+    /* HELLO is written: an OPEN may follow at once, by trunk_open(). Comes again when a challenge
+     * made it start anew: what was opened must be opened again. */
+    void (*connected)(void *arg);
+    void (*welcomed)(void *arg);
+    void (*opened)(void *arg); /* OPENED 0: the relay may take over */
+    void (*failed)(void *arg, enum trunk_failure why, int error);
+};
+
+/* Dials. station must outlive the trunk. NULL: out of memory. */
+struct trunk *trunk_new(const struct trunk_context *context, struct station *station,
+                        const struct schedule *schedule, const struct trunk_events *events,
+                        void *arg);
+/* Another owner from now on; only while it is warm. */
+void trunk_adopt(struct trunk *trunk, const struct trunk_events *events, void *arg);
+bool trunk_is_connected(const struct trunk *trunk); /* trunk_open() may be called */
+bool trunk_is_welcomed(const struct trunk *trunk);
+/* Returns 0, or -errno. */
+int trunk_open(struct trunk *trunk, enum open_mode mode, const struct addr *destination,
+               const uint8_t *early, size_t early_len);
+/* After opened(): its socket and ciphers, now the caller's. The trunk goes on to manage the paths
+ * until it is freed. */
+int trunk_take(struct trunk *trunk, struct record_cipher **seal, struct record_cipher **open);
+/* Resets the connection if it is still the trunk's. NULL is fine. */
+void trunk_free(struct trunk *trunk);
+
+struct station *trunk_station(const struct trunk *trunk);
+uint32_t trunk_connect_ms(const struct trunk *trunk); /* how long connect() took */
+bool trunk_is_mptcp(const struct trunk *trunk);
+struct paths *trunk_paths(const struct trunk *trunk); /* NULL on plain TCP */
+const char *trunk_first_uplink(const struct trunk *trunk);
+int trunk_fd(const struct trunk *trunk); /* -1 before connected() and after trunk_take() */
+
+#endif
