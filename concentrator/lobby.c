@@ -15,11 +15,12 @@ struct source {
     uint8_t family;
     uint8_t prefix[SOURCE_BYTES];
     uint32_t count;
+    uint64_t vouched_until_ms; /* 0: nobody vouched for it */
 };
 
 struct lobby {
     pthread_mutex_t lock;
-    size_t count;
+    size_t count, n_vouched; /* n_vouched: sources, some of them perhaps no longer */
     uint64_t factors[3];
     struct source *buckets[BUCKETS];
 };
@@ -78,32 +79,46 @@ static bool early_drop(size_t count, uint32_t max, uint32_t dice)
     return count >= max || dice % (max - half) < count - half;
 }
 
+/* NULL: out of memory. */
+static struct source *find_or_make(struct lobby *l, const struct addr *a)
+{
+    struct source **at = place_of(l, a);
+
+    if (!*at && (*at = calloc(1, sizeof(**at)))) {
+        (*at)->family = a->family;
+        memcpy((*at)->prefix, a->ip, a->family == 4 ? 4 : SOURCE_BYTES);
+    }
+    return *at;
+}
+
+static void drop_unused(struct source **at)
+{
+    struct source *s = *at;
+
+    if (s->count > 0 || s->vouched_until_ms > 0)
+        return;
+    *at = s->next;
+    free(s);
+}
+
 static bool enter(struct lobby *l, const struct addr *a, const struct lobby_limits *limits,
-                  uint32_t dice)
+                  uint32_t dice, uint64_t now_ms)
 {
     if (early_drop(l->count, limits->max, dice))
         return false;
-    struct source **at = place_of(l, a);
-    if (!*at) {
-        struct source *s = calloc(1, sizeof(*s));
-        if (!s)
-            return false;
-        s->family = a->family;
-        memcpy(s->prefix, a->ip, a->family == 4 ? 4 : SOURCE_BYTES);
-        *at = s;
-    }
-    if ((*at)->count >= limits->max_per_source)
+    struct source *s = find_or_make(l, a);
+    if (!s || (s->count >= limits->max_per_source && s->vouched_until_ms <= now_ms))
         return false;
-    (*at)->count++;
+    s->count++;
     l->count++;
     return true;
 }
 
 bool lobby_enter(struct lobby *l, const struct addr *source, const struct lobby_limits *limits,
-                 uint32_t dice)
+                 uint32_t dice, uint64_t now_ms)
 {
     pthread_mutex_lock(&l->lock);
-    bool entered = enter(l, source, limits, dice);
+    bool entered = enter(l, source, limits, dice, now_ms);
     pthread_mutex_unlock(&l->lock);
     return entered;
 }
@@ -113,11 +128,38 @@ void lobby_leave(struct lobby *l, const struct addr *source)
     pthread_mutex_lock(&l->lock);
     struct source **at = place_of(l, source);
     assert(*at && (*at)->count > 0);
-    struct source *s = *at;
     l->count--;
-    if (--s->count == 0) {
-        *at = s->next;
-        free(s);
+    (*at)->count--;
+    drop_unused(at);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void forget_expired(struct lobby *l, uint64_t now_ms)
+{
+    for (size_t i = 0; i < BUCKETS; i++) {
+        struct source **at = &l->buckets[i];
+        while (*at) {
+            struct source *s = *at;
+            if (s->vouched_until_ms > 0 && s->vouched_until_ms <= now_ms) {
+                s->vouched_until_ms = 0;
+                l->n_vouched--;
+                drop_unused(at);
+            }
+            if (*at == s)
+                at = &s->next;
+        }
+    }
+}
+
+void lobby_vouch(struct lobby *l, const struct addr *source, uint64_t now_ms)
+{
+    pthread_mutex_lock(&l->lock);
+    struct source *s = find_or_make(l, source);
+    if (s && s->vouched_until_ms == 0 && l->n_vouched >= LOBBY_VOUCHED_MAX)
+        forget_expired(l, now_ms);
+    if (s && (s->vouched_until_ms > 0 || l->n_vouched < LOBBY_VOUCHED_MAX)) {
+        l->n_vouched += s->vouched_until_ms == 0;
+        s->vouched_until_ms = now_ms + LOBBY_VOUCHED_MS;
     }
     pthread_mutex_unlock(&l->lock);
 }

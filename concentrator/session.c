@@ -677,6 +677,7 @@ static void welcome(struct session *s)
         reply_and_end(s, REPLY_REFUSED, REFUSED_LIMIT);
         return;
     }
+    lobby_vouch(s->group->services->lobby, &s->source, clock_now_ms());
     int err = send_reply(s, REPLY_WELCOME, 0, &keys);
     if (err == 0)
         err = make_ciphers(s, &keys);
@@ -726,6 +727,9 @@ static void read_hello(struct session *s)
         g->have += (size_t)n;
         if (g->have == g->want)
             judge(s);
+    } else if (n == 0 && g->have == 0) {
+        /* A health check, or a dial that lost its race: it need not hold a place. */
+        session_close(s, END_GATEWAY_CLOSED);
     } else if (n == 0) {
         event_del(s->far_event);
         fall_silent(s, ADMISSION_BAD);
@@ -879,7 +883,7 @@ static bool has_room(struct session_group *group, const struct addr *source)
     char from[ADDR_TEXT];
 
     if (crypto_random(&dice, sizeof(dice)) == 0 &&
-        lobby_enter(group->services->lobby, source, &limits, dice))
+        lobby_enter(group->services->lobby, source, &limits, dice, clock_now_ms()))
         return true;
     atomic_fetch_add(&group->services->refusals.limit, 1);
     if (log_limit_pass(&group->refusal_log, clock_now_ms(), &held))

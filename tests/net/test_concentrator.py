@@ -1,0 +1,832 @@
+"""The concentrator, spoken to by an independent implementation of the protocol, in a network
+namespace of its own. Destinations are on loopback, so the configuration allows that network; what
+else is in use there stays denied, as everywhere."""
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import protocol as p
+
+CLONE_NEWNET = 0x40000000
+PROGRAM = os.environ.get("BONDWAY", str(Path(__file__).parents[2] / "build" / "cli" / "bondway"))
+PORT = 7171
+HELLO_TIMEOUT = 1.0
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def wait_for(predicate, what, deadline=5.0):
+    end = time.monotonic() + deadline
+    while True:
+        value = predicate()
+        if value:
+            return value
+        assert time.monotonic() < end, f"not within {deadline} s: {what}"
+        time.sleep(0.01)
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def namespace():
+    """Ours alone; gone with the last process in it."""
+    outside = os.open("/proc/self/ns/net", os.O_RDONLY)
+    assert LIBC.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+    try:
+        ip("link", "set", "lo", "up")
+        ip("address", "add", "10.88.0.1/24", "dev", "lo")
+        # What is sent to 10.66.0.1 reaches a link where nobody has that MAC address.
+        ip("link", "add", "swallow", "type", "veth", "peer", "name", "hole")
+        ip("link", "set", "swallow", "up")
+        ip("link", "set", "hole", "up")
+        ip("route", "add", "10.66.0.0/16", "dev", "swallow", "src", "10.88.0.1")
+        ip("neighbour", "add", "10.66.0.1", "lladdr", "02:00:00:00:00:01", "dev", "swallow")
+        ip("route", "add", "unreachable", "10.99.0.0/16")
+        yield
+    finally:
+        LIBC.setns(outside, CLONE_NEWNET)
+        os.close(outside)
+
+
+class Concentrator:
+    """One that runs, on a configuration that can be changed."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.config = directory / "concentrator.conf"
+        self.socket = directory / "control.sock"
+        self.log_file = directory / "log"
+        self.options = {
+            "listen": [f"127.0.0.1:{PORT}", f"[::1]:{PORT}"],
+            "workers": 2,
+            "control_socket": str(self.socket),
+            "hello_timeout": f"{int(HELLO_TIMEOUT * 1000)}ms",
+            "allow_destinations": ["127.0.0.0/8", "::1", "10.66.0.0/16", "10.99.0.0/16"],
+        }
+        self.gateways = {}
+        self.extra = {}
+        self.add("home")
+        self.process = None
+
+    def add(self, name, **options):
+        self.gateways[name] = p.Key.new()
+        self.extra[name] = options
+        return self.gateways[name]
+
+    def write(self):
+        entries = []
+        for name, key in self.gateways.items():
+            path = self.directory / f"{name}.key"
+            path.touch(mode=0o600)
+            path.write_text(key.text() + "\n")
+            fields = {"name": name, "key_file": str(path), **self.extra[name]}
+            entries.append("{ " + " ".join(f"{k} = {json.dumps(v)};" for k, v in fields.items())
+                           + " }")
+        lines = [f"{name} = {json.dumps(value)};" for name, value in self.options.items()]
+        self.config.write_text("\n".join(lines) + f"\ngateways = ( {', '.join(entries)} );\n")
+
+    def launch(self):
+        self.write()
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen([PROGRAM, "concentrator", "-c", str(self.config)],
+                                            stderr=log, stdin=subprocess.DEVNULL)
+        return self
+
+    def start(self):
+        self.launch()
+        wait_for(lambda: "started version=" in self.log() or self.process.poll() is not None,
+                 "the concentrator runs")
+        assert self.process.poll() is None, self.log()
+        return self
+
+    def log(self):
+        return self.log_file.read_text() if self.log_file.exists() else ""
+
+    def ask(self, command="status"):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(5)
+            s.connect(str(self.socket))
+            s.sendall(command.encode() + b"\n")
+            answer = b""
+            while more := s.recv(65536):
+                answer += more
+        return json.loads(answer)
+
+    def figures(self, name="home"):
+        return next(g for g in self.ask()["gateways"] if g["name"] == name)
+
+    def reload(self):
+        self.write()
+        seen = self.log().count("reload:")
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.log().count("reload:") > seen, "the reload is in the log")
+
+    def gateway(self, name="home", host="127.0.0.1", **options):
+        return p.Gateway((host, PORT), self.gateways[name], **options)
+
+    @contextlib.contextmanager
+    def welcomed(self, name="home", **options):
+        with self.gateway(name, **options) as gateway:
+            reply = gateway.welcome()
+            assert (reply.type, reply.code) == (p.WELCOME, 0)
+            yield gateway
+
+    def end(self):
+        """Its exit code, once it has been asked to go."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A concentrator that the test still may configure; ends well, whatever happened."""
+    c = Concentrator(tmp_path)
+    yield c
+    if c.process and c.process.poll() is None:
+        c.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            c.process.wait(2)
+        if c.process.poll() is None:
+            c.process.terminate()
+        assert c.process.wait(5) == 0, c.log()
+    log = c.log()
+    assert "Sanitizer" not in log and "runtime error" not in log, log
+    for key in c.gateways.values():
+        assert key.text()[9:] not in log and key.secret.hex() not in log
+
+
+@pytest.fixture
+def conc(make):
+    return make.start()
+
+
+@contextlib.contextmanager
+def destination(host="127.0.0.1"):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listening:
+        listening.bind((host, 0))
+        listening.listen()
+        listening.settimeout(5)
+        yield listening
+
+
+def accept(listening):
+    conn, _ = listening.accept()
+    conn.settimeout(5)
+    return conn
+
+
+def port_of(listening):
+    return listening.getsockname()[1]
+
+
+def recv_exactly(sock, n):
+    out = b""
+    while len(out) < n:
+        more = sock.recv(n - len(out))
+        assert more, f"end after {len(out)} of {n} bytes"
+        out += more
+    return out
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def ends_in_reset(sock):
+    try:
+        while sock.recv(65536):
+            pass
+        return False
+    except ConnectionResetError:
+        return True
+
+
+# ---- sessions ----
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("suite", [p.CHACHA20_POLY1305, p.AES_128_GCM])
+def test_sealed_session_carries_both_ways_and_half_closes(conc, suite, host):
+    """A client sends its request and its end; the answer still arrives whole, and its end."""
+    request, answer = os.urandom(300_000), os.urandom(300_000)
+    with destination(host) as listening, conc.welcomed(suite=suite, host=host) as gateway:
+        assert gateway.open(host, port_of(listening)) == 0
+        with accept(listening) as server:
+            gateway.send_data(request)
+            gateway.send(p.FIN)
+            assert recv_exactly(server, len(request)) == request
+            assert server.recv(1) == b""
+            server.sendall(answer)
+            server.shutdown(socket.SHUT_WR)
+            assert gateway.read_to_fin() == answer
+    wait_for(lambda: conc.figures()["flows"] == 0, "the flow is over")
+    figures = conc.figures()
+    assert (figures["rx_bytes"], figures["tx_bytes"]) == (len(request), len(answer))
+    assert figures["total"] == 1
+    assert "reason=done" in conc.log()
+
+
+def test_plain_session_is_raw_bytes_behind_open(conc):
+    with destination() as listening, conc.welcomed() as gateway:
+        assert gateway.open("127.0.0.1", port_of(listening), p.PLAIN, behind=b"early ") == 0
+        with accept(listening) as server:
+            gateway.sock.sendall(b"late")
+            assert recv_exactly(server, 10) == b"early late"
+            server.sendall(b"answer")
+            server.shutdown(socket.SHUT_WR)
+            assert gateway.read_exactly(6) == b"answer"
+            assert gateway.sock.recv(1) == b""
+            gateway.sock.shutdown(socket.SHUT_WR)
+            assert server.recv(1) == b""
+    wait_for(lambda: conc.figures()["flows"] == 0, "the flow is over")
+
+
+def test_plain_tcp_is_served_where_mptcp_was_stripped(conc):
+    with destination() as listening, conc.welcomed(mptcp=False) as gateway:
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        with accept(listening) as server:
+            gateway.send_data(b"over tcp")
+            assert recv_exactly(server, 8) == b"over tcp"
+
+
+@pytest.mark.parametrize("mode", [p.SEALED, p.PLAIN])
+def test_everything_in_the_first_flight(conc, mode):
+    """HELLO, OPEN and 60 kB of data at once: all that may be held until the destination answers,
+    is."""
+    data = os.urandom(60_000)
+    with conc.gateway() as first:
+        token = first.greet().token
+    with destination() as listening, conc.gateway() as gateway:
+        behind = gateway.seal(p.OPEN, p.open_payload(mode, "127.0.0.1", port_of(listening)))
+        if mode == p.SEALED:
+            for at in range(0, len(data), 15_000):
+                behind += gateway.seal(p.DATA, data[at:at + 15_000])
+            behind += gateway.seal(p.FIN)
+        else:
+            behind += data
+        assert gateway.greet(token, behind=behind).type == p.WELCOME
+        assert gateway.read_record() == (p.OPENED, b"\0")
+        with accept(listening) as server:
+            assert recv_exactly(server, len(data)) == data
+
+
+def test_more_data_than_can_be_held_waits_in_the_kernel(conc):
+    """The gateway sends 1 MB before the destination has answered; nothing is lost."""
+    data = os.urandom(1_000_000)
+    with destination() as listening, conc.welcomed() as gateway:
+        gateway.sock.sendall(gateway.seal(p.OPEN, p.open_payload(
+            p.SEALED, "127.0.0.1", port_of(listening))))
+        gateway.sock.settimeout(20)
+        for at in range(0, len(data), 10_000):
+            gateway.send(p.DATA, data[at:at + 10_000])
+        with accept(listening) as server:
+            assert recv_exactly(server, len(data)) == data
+
+
+def test_early_end_of_a_plain_client_is_a_half_close(conc):
+    """A client that says all it has to say, and ends, before the destination answers."""
+    with destination() as listening, conc.welcomed() as gateway:
+        gateway.sock.sendall(gateway.seal(p.OPEN, p.open_payload(
+            p.PLAIN, "127.0.0.1", port_of(listening))) + b"question")
+        gateway.sock.shutdown(socket.SHUT_WR)
+        with accept(listening) as server:
+            assert recv_exactly(server, 8) == b"question"
+            assert server.recv(1) == b""
+            server.sendall(b"answer")
+        assert gateway.read_record() == (p.OPENED, b"\0")
+        assert gateway.read_exactly(6) == b"answer"
+
+
+def test_a_reset_of_the_destination_arrives_as_reset(conc):
+    with destination() as listening, conc.welcomed() as gateway:
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        reset(accept(listening))
+        assert gateway.read_record()[0] == p.RESET
+
+
+def test_truncation_resets_the_destination(conc):
+    """A gateway that dies ends its stream without FIN: the destination must not take that for an
+    end in order."""
+    with destination() as listening, conc.welcomed() as gateway:
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        with accept(listening) as server:
+            gateway.sock.close()
+            assert ends_in_reset(server)
+
+
+# ---- hello ----
+
+def test_first_contact_is_challenged_then_welcome(conc):
+    with conc.gateway() as gateway:
+        reply = gateway.greet()
+        assert (reply.type, reply.code, len(reply.token)) == (p.CHALLENGE, 0, 24)
+        assert abs(reply.time_ms - time.time() * 1000) < 2000
+        assert gateway.sock.recv(1) == b"", "end of stream behind CHALLENGE"
+    with conc.gateway() as gateway:
+        assert gateway.greet(reply.token).type == p.WELCOME
+
+
+def test_a_router_without_a_clock_gets_in(conc):
+    with conc.gateway() as gateway:
+        gateway.offset_ms = -int(time.time() * 1000)
+        assert gateway.welcome().type == p.WELCOME
+
+
+def test_a_token_is_for_one_gateway(make):
+    make.add("other")
+    conc = make.start()
+    with conc.gateway("other") as gateway:
+        token = gateway.greet().token
+    with conc.gateway("home") as gateway:
+        assert gateway.greet(token).type == p.CHALLENGE
+
+
+def test_challenges_are_limited(conc):
+    """Ten in a second at most; then silence, as for every failure."""
+    answered = 0
+    for _ in range(25):
+        with conc.gateway(timeout=0.3) as gateway:
+            with contextlib.suppress(socket.timeout):
+                answered += gateway.greet().type == p.CHALLENGE
+    assert 10 <= answered < 25
+
+
+def replayed(conc):
+    with conc.gateway() as gateway:
+        token = gateway.greet().token
+    gateway = conc.gateway()
+    flight = gateway.flight(token)
+    gateway.sock.sendall(flight)
+    assert gateway.read_reply().type == p.WELCOME
+    gateway.sock.close()
+    return flight
+
+
+def flight(key, **fields):
+    return p.hello_flight(p.Schedule(key, os.urandom(32)), 1, int(time.time() * 1000), **fields)
+
+
+def changed(key, at):
+    out = bytearray(flight(key))
+    out[at] ^= 1
+    return bytes(out)
+
+
+def failing_flights(conc):
+    key = conc.gateways["home"]
+    return {
+        "one byte": b"x",
+        "cut short": flight(key)[:-1],
+        "noise": os.urandom(2000),
+        "unknown id": flight(p.Key.new()),
+        "wrong secret": flight(p.Key(key.id, os.urandom(32))),
+        "changed salt": changed(key, 0),
+        "changed tag": changed(key, 87),
+        "flags": flight(key, flags=1),
+        "type": flight(key, kind=2),
+        "zeros": flight(key, zeros=bytes(17) + b"\1"),
+        "extension cut short": flight(key, ext=p.tlv(p.PADDING_TLV, bytes(9)))[:-1],
+        "unknown extension": flight(key, ext=p.tlv(0x80, b"")),
+        "broken extension": flight(key, ext=b"\1\0\x09"),
+        "replay": replayed(conc),
+    }
+
+
+def resets_at(sock):
+    """When its reset comes; no byte may come before."""
+    try:
+        assert sock.recv(1) is None, "neither a byte nor an end in order may come"
+    except ConnectionResetError:
+        pass
+    return time.monotonic()
+
+
+@pytest.mark.parametrize("half_close", [False, True], ids=["", "eof"])
+def test_every_failure_looks_the_same(conc, half_close):
+    """No byte, and a reset at the same moment: a stranger learns nothing."""
+    flights = failing_flights(conc)
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(flights)) as threads:
+        ends = {}
+        for cause, flight in flights.items():
+            gateway = stack.enter_context(conc.gateway())
+            started = time.monotonic()
+            gateway.sock.sendall(flight)
+            if half_close:
+                gateway.sock.shutdown(socket.SHUT_WR)
+            ends[cause] = started, threads.submit(resets_at, gateway.sock)
+        lasted = {cause: end.result() - started for cause, (started, end) in ends.items()}
+    assert all(0.9 < t / HELLO_TIMEOUT < 1.2 for t in lasted.values()), lasted
+    assert conc.ask()["refused"] == {"hello": len(flights) - 1, "replay": 1, "policy": 0,
+                                     "limit": 0}
+
+
+def test_silence_is_held_until_the_deadline(conc):
+    with conc.gateway() as gateway:
+        started = time.monotonic()
+        assert 0.9 < (resets_at(gateway.sock) - started) / HELLO_TIMEOUT < 1.2
+    assert conc.ask()["refused"]["hello"] == 1
+
+
+def test_hello_byte_by_byte(conc):
+    with conc.gateway() as gateway:
+        token = gateway.greet().token
+    with conc.gateway() as gateway:
+        gateway.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in gateway.flight(token):
+            gateway.sock.sendall(bytes([byte]))
+        assert gateway.read_reply().type == p.WELCOME
+
+
+@pytest.mark.parametrize("fields, code", [({"version": 2}, 1), ({"suite": 9}, 2)])
+def test_unknown_version_or_suite_is_refused(conc, fields, code):
+    with conc.gateway() as gateway:
+        reply = gateway.welcome(**fields)
+        assert (reply.type, reply.code) == (p.REFUSED, code)
+        assert gateway.sock.recv(1) == b""
+    assert conc.figures()["refused"] == 1
+    assert conc.ask()["refused"]["policy"] == 1
+
+
+@pytest.mark.parametrize("kind, value", [(p.PADDING_TLV, bytes(900)), (0x7f, b"to be skipped")])
+def test_extensions_that_may_be_skipped(conc, kind, value):
+    with conc.gateway() as gateway:
+        token = gateway.greet().token
+    with conc.gateway() as gateway:
+        gateway.sock.sendall(p.hello_flight(gateway.schedule, 1, gateway.now_ms(),
+                                            p.tlv(kind, value) + p.tlv(p.TOKEN_TLV, token)))
+        assert gateway.read_reply().type == p.WELCOME
+
+
+# ---- waiting for OPEN ----
+
+def test_ping_while_warm(conc):
+    with conc.welcomed() as gateway:
+        for payload in (b"12345678", b"abcdefgh"):
+            gateway.send(p.PING, payload)
+            assert gateway.read_record() == (p.PONG, payload)
+
+
+@pytest.mark.parametrize("record", [(p.DATA, b"x"), (p.FIN, b""), (p.OPENED, b"\0"), (9, b""),
+                                    (p.PING, b"short"), (p.OPEN, b"\0\4\0"),
+                                    (p.OPEN, p.open_payload(7, "127.0.0.1", 1))])
+def test_what_comes_out_of_turn_ends_the_connection(conc, record):
+    with conc.welcomed() as gateway:
+        gateway.send(*record)
+        assert ends_in_reset(gateway.sock)
+
+
+def test_warm_connections_wait_for_the_warm_timeout(make):
+    make.options["warm_timeout"] = "1s"
+    conc = make.start()
+    with conc.welcomed() as gateway:
+        started = time.monotonic()
+        wait_for(lambda: conc.figures()["warm"] == 1, "it is counted as warm")
+        assert gateway.sock.recv(1) == b""
+        assert 1.5 < time.monotonic() - started < 3
+    wait_for(lambda: conc.figures()["warm"] == 0, "it is no longer counted")
+
+
+def test_too_many_warm_connections(make):
+    """A burst of dials is welcome; those that then lie about beyond the limit are closed."""
+    make.options["max_warm"] = 2
+    conc = make.start()
+    with contextlib.ExitStack() as stack:
+        gateways = [stack.enter_context(conc.welcomed()) for _ in range(4)]
+        wait_for(lambda: conc.figures()["warm"] == 2, "two of them are left", 5)
+        with destination() as listening:
+            opened = 0
+            for gateway in gateways:
+                with contextlib.suppress(EOFError, ConnectionError):
+                    opened += gateway.open("127.0.0.1", port_of(listening)) == 0
+            assert opened == 2
+
+
+# ---- destinations ----
+
+def test_refused(conc):
+    with destination() as listening:
+        port = port_of(listening)
+    with conc.welcomed() as gateway:
+        started = time.monotonic()
+        assert gateway.open("127.0.0.1", port) == 1
+        assert time.monotonic() - started < 0.1
+        assert gateway.sock.recv(1) == b""
+    wait_for(lambda: "reason=refused" in conc.log(), "the log says why")
+
+
+def test_unreachable(conc):
+    with conc.welcomed() as gateway:
+        assert gateway.open("10.99.0.1", 80) == 2
+
+
+def test_silent_destination_times_out(make):
+    make.options["dial_timeout"] = "500ms"
+    conc = make.start()
+    with conc.welcomed() as gateway:
+        started = time.monotonic()
+        assert gateway.open("10.66.0.1", 80) == 3
+        assert 0.4 < time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize("host", ["192.168.1.1", "10.88.0.1", "::ffff:192.168.1.1", "fe80::1",
+                                  "64:ff9b::c0a8:101", "2002:c0a8:101::1", "0.0.0.0", "::"])
+def test_denied_destinations(conc, host):
+    with conc.welcomed() as gateway:
+        assert gateway.open(host, 80) == 4
+        assert gateway.sock.recv(1) == b""
+    assert conc.ask()["refused"]["policy"] == 1
+    assert "egress: denied gateway=home destination=" in conc.log()
+
+
+def test_own_address_and_mail_are_denied(make):
+    """A public address that happens to be ours; and port 25 anywhere."""
+    ip("address", "add", "1.2.3.4/32", "dev", "lo")
+    try:
+        conc = make.start()
+        for host, port in ("1.2.3.4", 80), ("5.6.7.8", 25):
+            with conc.welcomed() as gateway:
+                assert gateway.open(host, port) == 4
+        assert "an address of this concentrator" in conc.log()
+        assert "port 25" in conc.log()
+    finally:
+        ip("address", "delete", "1.2.3.4/32", "dev", "lo")
+
+
+def test_denied_by_configuration_and_allowed_for_one_gateway(make):
+    make.options["allow_destinations"] = []
+    make.options["deny_destinations"] = ["127.0.0.9"]
+    make.add("office", allow_destinations=["127.0.0.0/8"])
+    conc = make.start()
+    with destination() as listening:
+        with conc.welcomed("home") as gateway:
+            assert gateway.open("127.0.0.1", port_of(listening)) == 4
+        with conc.welcomed("office") as gateway:
+            assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        with conc.welcomed("office") as gateway:
+            assert gateway.open("127.0.0.9", port_of(listening)) == 4
+
+
+@pytest.mark.parametrize("end", [lambda sock: sock.close(), reset], ids=["close", "reset"])
+def test_a_gateway_that_gives_up_ends_the_dial(conc, end):
+    gateway = conc.gateway()
+    assert gateway.welcome().type == p.WELCOME
+    gateway.send(p.OPEN, p.open_payload(p.SEALED, "10.66.0.1", 80))
+    wait_for(lambda: conc.figures()["flows"] == 1, "it dials")
+    assert [flow["state"] for flow in conc.ask("flows")] == ["dialing"]
+    end(gateway.sock)
+    wait_for(lambda: conc.figures()["flows"] == 0, "the dial has ended")
+
+
+# ---- limits ----
+
+def test_max_flows(make):
+    make.gateways.clear()
+    make.add("home", max_flows=1)
+    conc = make.start()
+    with destination() as listening, conc.welcomed() as gateway:
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        with conc.gateway() as second:
+            reply = second.welcome()
+            assert (reply.type, reply.code) == (p.REFUSED, 3)
+        gateway.send(p.RESET, b"\0")
+        wait_for(lambda: conc.figures()["flows"] == 0, "the first has ended")
+        with conc.welcomed() as third:
+            assert third.open("127.0.0.1", port_of(listening)) == 0
+    assert conc.ask()["refused"]["limit"] == 1
+
+
+def test_pending_dials(make):
+    make.options["max_pending_dials"] = 1
+    conc = make.start()
+    with destination() as listening, conc.welcomed() as first:
+        first.send(p.OPEN, p.open_payload(p.SEALED, "10.66.0.1", 80))
+        wait_for(lambda: conc.figures()["flows"] == 1, "it dials")
+        with conc.welcomed() as second:
+            assert second.open("127.0.0.1", port_of(listening)) == 5
+
+
+def gets_in(conc):
+    try:
+        with conc.welcomed():
+            return True
+    except ConnectionResetError:
+        return False
+
+
+def test_unauthenticated_connections_of_one_source(make):
+    """Strangers that say nothing take the places of their source, and nobody else's; where a
+    gateway has come in, a burst of connections is no flood."""
+    make.options["max_unauthenticated_per_source"] = 4
+    conc = make.start()
+    with contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(conc.gateway()) for _ in range(4)]
+        with conc.gateway() as fifth:
+            assert ends_in_reset(fifth.sock)
+        assert conc.ask()["refused"]["limit"] == 1
+        with conc.gateway(host="::1") as other:
+            assert other.welcome().type == p.WELCOME
+        strangers.pop().sock.close()
+        wait_for(lambda: gets_in(conc), "the place is free again")
+        refused = conc.ask()["refused"]["limit"]
+        for _ in range(10):
+            stack.enter_context(conc.gateway())
+        assert gets_in(conc)
+        assert conc.ask()["refused"]["limit"] == refused
+
+
+def test_random_early_drop(make):
+    """Half of the places are always given; then ever fewer; never more than there are."""
+    make.options["max_unauthenticated"] = 20
+    conc = make.start()
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            with contextlib.suppress(ConnectionResetError):
+                stack.enter_context(conc.gateway())
+        dropped = wait_for(lambda: conc.ask()["refused"]["limit"], "some are dropped")
+        assert 40 <= dropped <= 50
+
+
+# ---- the daemon ----
+
+def test_status(conc):
+    with destination() as listening, conc.welcomed() as gateway:
+        to = f"127.0.0.1:{port_of(listening)}"
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        gateway.send_data(b"123")
+        with accept(listening) as server:
+            assert recv_exactly(server, 3) == b"123"
+            server.sendall(b"4567")
+            assert gateway.read_data(4) == b"4567"
+            status = conc.ask()
+            flow, = conc.ask("flows")
+    assert status["role"] == "concentrator" and status["workers"] == 2
+    assert status["version"] and status["uptime_s"] > 0
+    home, = status["gateways"]
+    assert home["last_seen_s"] < 5
+    del home["last_seen_s"]
+    assert home == {"name": "home", "flows": 1, "warm": 0, "total": 1, "rx_bytes": 3,
+                    "tx_bytes": 4, "refused": 0}
+    assert status["refused"] == {"hello": 0, "replay": 0, "policy": 0, "limit": 0}
+    assert flow["destination"] == to
+    assert (flow["gateway"], flow["sealed"], flow["rx_bytes"]) == ("home", True, 3)
+
+
+def test_reload_adds_and_removes_gateways(make):
+    make.add("office")
+    conc = make.start()
+    with destination() as listening, conc.welcomed("home") as home, \
+            conc.welcomed("office") as office:
+        assert home.open("127.0.0.1", port_of(listening)) == 0
+        assert office.open("127.0.0.1", port_of(listening)) == 0
+        with accept(listening) as first, accept(listening) as second:
+            del conc.gateways["office"]
+            conc.add("cabin")
+            conc.reload()
+            assert ends_in_reset(office.sock)
+            home.send_data(b"still here")
+            ready = first if first.recv(1, socket.MSG_PEEK) == b"s" else second
+            assert recv_exactly(ready, 10) == b"still here"
+        with conc.welcomed("cabin"):
+            pass
+    assert [g["name"] for g in conc.ask()["gateways"]] == ["home", "cabin"]
+
+
+def test_another_key_ends_the_sessions_of_the_old_one(conc):
+    with conc.welcomed() as old:
+        conc.gateways["home"] = p.Key(conc.gateways["home"].id, os.urandom(32))
+        conc.reload()
+        assert ends_in_reset(old.sock)
+        with conc.welcomed():
+            pass
+
+
+def test_invalid_reload_changes_nothing(conc):
+    with conc.welcomed() as gateway:
+        conc.options["no_such_option"] = 1
+        conc.reload()
+        wait_for(lambda: "nothing has changed" in conc.log(), "the log says so")
+        assert "no_such_option" in conc.log()
+        gateway.send(p.PING, b"12345678")
+        assert gateway.read_record() == (p.PONG, b"12345678")
+        with conc.welcomed():
+            pass
+
+
+def test_sigterm_lets_flows_end(conc):
+    """Running flows go on for a while, everything else ends; when the last flow has ended, so has
+    the concentrator."""
+    with destination() as listening, conc.welcomed() as running, conc.welcomed() as warm:
+        assert running.open("127.0.0.1", port_of(listening)) == 0
+        with accept(listening) as server:
+            with conc.gateway() as late:
+                token = late.greet().token
+            with conc.gateway() as late:
+                conc.process.terminate()
+                wait_for(lambda: "stopping" in conc.log(), "it stops")
+                assert ends_in_reset(warm.sock)
+                reply = late.greet(token)
+                assert (reply.type, reply.code) == (p.REFUSED, 4)
+            running.send_data(b"goes on")
+            assert recv_exactly(server, 7) == b"goes on"
+            assert conc.process.poll() is None
+            running.send(p.FIN)
+            server.close()
+        assert running.read_to_fin() == b""
+        assert conc.process.wait(2) == 0
+
+
+def test_second_signal_ends_at_once(conc):
+    with destination() as listening, conc.welcomed() as gateway:
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        with accept(listening) as server:
+            conc.process.terminate()
+            wait_for(lambda: "stopping" in conc.log(), "it stops")
+            conc.process.terminate()
+            assert conc.process.wait(2) == 0
+            assert ends_in_reset(server)
+    assert not conc.socket.exists()
+
+
+def test_port_taken(make):
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", PORT))
+        taken.listen()
+        make.launch()
+        assert make.process.wait(5) == 1
+    errors = [line for line in make.log().splitlines() if " error " in line]
+    assert len(errors) == 1 and f"127.0.0.1:{PORT}" in errors[0]
+
+
+def test_a_second_concentrator_does_not_share_the_port(conc, tmp_path):
+    (tmp_path / "second").mkdir()
+    second = Concentrator(tmp_path / "second").launch()
+    assert second.process.wait(5) == 1
+    assert f"cannot listen on 127.0.0.1:{PORT}" in second.log()
+
+
+def test_no_such_address(make):
+    make.options["listen"] = ["192.0.2.77:7171"]
+    make.launch()
+    assert make.process.wait(5) == 1
+    assert "192.0.2.77:7171" in make.log() and "no such address" in make.log()
+
+
+def test_bad_configuration(make):
+    make.options["workers"] = "many"
+    make.launch()
+    assert make.process.wait(5) == 2
+    assert f"{make.config}:" in make.log()
+
+
+def mptcp_limits():
+    words = subprocess.run(["ip", "mptcp", "limits"], check=True, capture_output=True,
+                           text=True).stdout.split()
+    return dict(zip(words[::2], map(int, words[1::2])))
+
+
+def test_kernel_limits_are_raised_and_put_back(conc):
+    assert mptcp_limits() == {"add_addr_accepted": 0, "subflows": 8}
+    assert conc.end() == 0
+    assert mptcp_limits() == {"add_addr_accepted": 0, "subflows": 2}
+
+
+def test_mptcp_switched_off(make):
+    """Says so, with the remedy, and serves plain TCP."""
+    switch = Path("/proc/sys/net/mptcp/enabled")
+    switch.write_text("0")
+    try:
+        conc = make.start()
+        assert "sysctl -w net.mptcp.enabled=1" in conc.log()
+        with conc.welcomed(mptcp=False):
+            pass
+    finally:
+        switch.write_text("1")
+
+
+def test_userspace_path_manager_is_reported(make):
+    setting = Path("/proc/sys/net/mptcp/path_manager")
+    setting.write_text("userspace")
+    try:
+        conc = make.start()
+        assert "sysctl -w net.mptcp.path_manager=kernel" in conc.log()
+    finally:
+        setting.write_text("kernel")
