@@ -16,7 +16,7 @@ enum path_event_type {
     PATH_EVENT_LOST = 0, /* the kernel dropped events: ask mptcp_subflows() of every connection */
     PATH_EVENT_CREATED = 1,
     PATH_EVENT_ESTABLISHED = 2,
-    PATH_EVENT_CLOSED = 3,
+    PATH_EVENT_CLOSED = 3, /* after close() at our end; a reset by the peer is told by the socket */
     PATH_EVENT_ANNOUNCED = 6,
     PATH_EVENT_REMOVED = 7,
     PATH_EVENT_SUB_ESTABLISHED = 10,
@@ -31,7 +31,7 @@ struct path_event {
     struct addr local, remote; /* with ports, where the kernel gives them */
     uint32_t ifindex;
     uint8_t error; /* SUB_CLOSED: an errno, or 0 */
-    bool backup;
+    bool backup;   /* the peer asks to use it only when nothing else is left */
 };
 
 typedef void path_manager_on_event(void *arg, const struct path_event *event);
