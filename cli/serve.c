@@ -6,6 +6,7 @@
 #include "concentrator/concentrator.h"
 #include "config/concentrator_config.h"
 #include "config/gateway_config.h"
+#include "config/option.h"
 #include "core/log.h"
 #include "gateway/gateway.h"
 
@@ -13,7 +14,7 @@ struct role {
     const char *name, *summary, *config;
     int (*run)(const char *config_path);
     bool (*check)(const char *config_path);
-    void (*describe)(FILE *out);
+    const struct option_row *(*rows)(void);
 };
 
 static bool check_gateway(const char *path)
@@ -39,7 +40,7 @@ static const struct role gateway = {
     "/etc/bondway/gateway.conf",
     gateway_run,
     check_gateway,
-    gateway_config_describe,
+    gateway_config_rows,
 };
 static const struct role concentrator = {
     "concentrator",
@@ -47,7 +48,7 @@ static const struct role concentrator = {
     "/etc/bondway/concentrator.conf",
     concentrator_run,
     check_concentrator,
-    concentrator_config_describe,
+    concentrator_config_rows,
 };
 
 static int help(const struct role *role)
@@ -76,7 +77,7 @@ static int check(const struct role *role, const char *path)
 
 static int describe(const struct role *role)
 {
-    role->describe(stdout);
+    option_describe(role->rows(), stdout);
     return command_finish(EXIT_WELL);
 }
 

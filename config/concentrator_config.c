@@ -216,7 +216,7 @@ struct concentrator_config *concentrator_config_load(const char *path, FILE *com
     option_file_close(&file);
     if (config->workers == 0)
         config->workers = count_processors();
-    if (file.mistakes == 0)
+    if (!file.failed)
         return config;
     concentrator_config_free(config);
     return NULL;
@@ -232,7 +232,7 @@ void concentrator_config_free(struct concentrator_config *config)
     free(config);
 }
 
-void concentrator_config_describe(FILE *out)
+const struct option_row *concentrator_config_rows(void)
 {
-    option_describe(rows, out);
+    return rows;
 }

@@ -21,6 +21,8 @@ struct peer_config {
     size_t n_allow_destinations;
 };
 
+struct option_row;
+
 struct concentrator_config {
     struct addr *listen; /* malloced */
     size_t n_listen;
@@ -41,6 +43,6 @@ struct concentrator_config {
 /* As gateway_config_load(). */
 struct concentrator_config *concentrator_config_load(const char *path, FILE *complaints);
 void concentrator_config_free(struct concentrator_config *config); /* wipes keys; NULL is fine */
-void concentrator_config_describe(FILE *out);
+const struct option_row *concentrator_config_rows(void);
 
 #endif

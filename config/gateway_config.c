@@ -449,7 +449,7 @@ struct gateway_config *gateway_config_load(const char *path, FILE *complaints)
         complete_rules(&file, config);
     }
     option_file_close(&file);
-    if (file.mistakes == 0)
+    if (!file.failed)
         return config;
     gateway_config_free(config);
     return NULL;
@@ -465,9 +465,9 @@ void gateway_config_free(struct gateway_config *config)
     free(config);
 }
 
-void gateway_config_describe(FILE *out)
+const struct option_row *gateway_config_rows(void)
 {
-    option_describe(rows, out);
+    return rows;
 }
 
 const char *scheduler_name(enum scheduler_kind kind)

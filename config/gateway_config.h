@@ -59,6 +59,8 @@ struct rule_config {
     enum rule_action action;
 };
 
+struct option_row;
+
 struct gateway_config {
     char (*lan_interfaces)[INTERFACE_NAME];
     size_t n_lan_interfaces;
@@ -90,8 +92,8 @@ struct gateway_config {
 struct gateway_config *gateway_config_load(const char *path, FILE *complaints);
 void gateway_config_free(struct gateway_config *config); /* wipes keys; NULL is fine */
 
-/* Every key, its default and meaning. */
-void gateway_config_describe(FILE *out);
+/* The table of all keys (config/option.h). */
+const struct option_row *gateway_config_rows(void);
 
 const char *scheduler_name(enum scheduler_kind kind);
 

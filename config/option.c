@@ -16,12 +16,23 @@
 #define TEXT_MAX 256
 #define PAIRS_MAX 1024 /* elements of a list that are compared with each other */
 
+/* Kept until the end: a person wants them in the order of the file, not in that of the checks. */
 static void complain_at(struct option_file *file, int line, const char *fmt, va_list args)
 {
-    file->mistakes++;
-    fprintf(file->complaints, "%s:%d: ", file->path, line > 0 ? line : 1);
-    vfprintf(file->complaints, fmt, args);
-    fputc('\n', file->complaints);
+    struct complaint *all =
+        reallocarray(file->complaints, file->n_complaints + 1, sizeof(*file->complaints));
+    char *text = NULL;
+
+    file->failed = true;
+    if (all)
+        file->complaints = all;
+    if (!all || vasprintf(&text, fmt, args) == -1) {
+        fprintf(file->out, "%s: out of memory; free some\n", file->path);
+        return;
+    }
+    all[file->n_complaints] =
+        (struct complaint){.line = line > 0 ? line : 1, .number = file->n_complaints, .text = text};
+    file->n_complaints++;
 }
 
 void option_complain(struct option_file *file, const config_setting_t *setting, const char *fmt,
@@ -66,16 +77,16 @@ static int parse(struct option_file *file, const char *text)
     return -EINVAL;
 }
 
-int option_file_open(struct option_file *file, const char *path, FILE *complaints)
+int option_file_open(struct option_file *file, const char *path, FILE *out)
 {
     char why[TEXT_MAX], *text;
 
-    *file = (struct option_file){.path = path, .complaints = complaints};
+    *file = (struct option_file){.path = path, .out = out};
     config_init(&file->parsed);
     int err = source_read(path, &text, why, sizeof(why));
     if (err) {
-        file->mistakes++;
-        fprintf(complaints, "%s: %s\n", path, why);
+        file->failed = true;
+        fprintf(out, "%s: %s\n", path, why);
         return err;
     }
     err = parse(file, text);
@@ -83,8 +94,25 @@ int option_file_open(struct option_file *file, const char *path, FILE *complaint
     return err;
 }
 
+static int by_line(const void *a, const void *b)
+{
+    const struct complaint *one = a, *other = b;
+
+    if (one->line != other->line)
+        return one->line < other->line ? -1 : 1;
+    return one->number < other->number ? -1 : 1;
+}
+
 void option_file_close(struct option_file *file)
 {
+    if (file->n_complaints)
+        qsort(file->complaints, file->n_complaints, sizeof(*file->complaints), by_line);
+    for (size_t i = 0; i < file->n_complaints; i++) {
+        fprintf(file->out, "%s:%d: %s\n", file->path, file->complaints[i].line,
+                file->complaints[i].text);
+        free(file->complaints[i].text);
+    }
+    free(file->complaints);
     config_destroy(&file->parsed);
 }
 

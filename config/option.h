@@ -4,6 +4,7 @@
 #ifndef CONFIG_OPTION_H
 #define CONFIG_OPTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -60,17 +61,27 @@ struct option_row {
     size_t size;                     /* of a group's struct */
 };
 
+/* One mistake in the file. */
+struct complaint {
+    int line;
+    size_t number; /* in the order of the checks */
+    char *text;
+};
+
 /* A file being read. */
 struct option_file {
     const char *path;
-    FILE *complaints;
-    unsigned mistakes;
+    FILE *out; /* for the complaints */
+    struct complaint *complaints;
+    size_t n_complaints;
+    bool failed; /* nothing may start with what was read */
     config_t parsed;
 };
 
 /* Parses the file; nothing of its content is looked at yet. Only a regular file of at most 1 MiB
  * is read. Returns 0, or -errno after complaining; close it in either case. */
-int option_file_open(struct option_file *file, const char *path, FILE *complaints);
+int option_file_open(struct option_file *file, const char *path, FILE *out);
+/* Writes the complaints, in the order of their lines. */
 void option_file_close(struct option_file *file);
 
 /* Fills *into (zeroed) from the file's keys and the rows' defaults, complaining of what is wrong.

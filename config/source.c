@@ -1,12 +1,16 @@
 #include "config/source.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 static int fail(int err, const char *text, char *why, size_t why_len)
 {
@@ -84,22 +88,46 @@ int source_read(const char *path, char **text, char *why, size_t why_len)
     return err;
 }
 
-/* Behind a comment or string that starts at `text`; `text` itself where none starts. */
+/* NULL when it does not end. */
+static const char *skip_string(const char *text)
+{
+    for (text++; *text && *text != '"'; text++) {
+        if (text[0] == '\\' && text[1])
+            text++;
+    }
+    return *text ? text + 1 : NULL;
+}
+
+/* Behind a comment, string or name that starts at `text`; `text` itself where none starts; NULL
+ * when it does not end: libconfig would let it swallow the rest of the file in silence. */
 static const char *skip_token(const char *text)
 {
     if (text[0] == '#' || (text[0] == '/' && text[1] == '/'))
         return text + strcspn(text, "\n");
     if (text[0] == '/' && text[1] == '*') {
         const char *end = strstr(text + 2, "*/");
-        return end ? end + 2 : text + strlen(text);
+        return end ? end + 2 : NULL;
     }
-    if (text[0] != '"')
-        return text;
-    for (text++; *text && *text != '"'; text++) {
-        if (text[0] == '\\' && text[1])
-            text++;
-    }
-    return *text ? text + 1 : text;
+    if (text[0] == '"')
+        return skip_string(text);
+    while (isalpha((unsigned char)*text) || *text == '*')
+        text += strspn(text, LETTERS "0123456789-_*");
+    return text;
+}
+
+/* Moves *text behind the number there. False when it does not fit an int, and has no L behind it:
+ * libconfig 1.5 would take something else for it. */
+static bool check_number(const char **text)
+{
+    char *end;
+
+    errno = 0;
+    unsigned long long value = strtoull(*text, &end, 0);
+    bool hex = (*text)[0] == '0' && ((*text)[1] == 'x' || (*text)[1] == 'X');
+    size_t rest = strspn(end, "0123456789.eEL");
+    bool fits = errno == 0 && value <= (hex ? UINT32_MAX : INT32_MAX);
+    *text = end + rest;
+    return fits || rest > 0;
 }
 
 static int line_of(const char *text, const char *at)
@@ -111,26 +139,38 @@ static int line_of(const char *text, const char *at)
     return line;
 }
 
+/* What libconfig must not see at `*at`, which moves on; or NULL. */
+static const char *check_token(const char **at, int *depth)
+{
+    const char *behind = skip_token(*at);
+    char c = **at;
+
+    if (!behind)
+        return "a string or comment has no end; close it";
+    if (behind != *at) {
+        *at = behind;
+        return NULL;
+    }
+    if (isdigit((unsigned char)c))
+        return check_number(at) ? NULL : "a number above 2147483647; write an L behind it";
+    ++*at;
+    if (c == '@')
+        return "@include is not supported; write everything in one file";
+    if (strchr("([{", c) && ++*depth > SOURCE_MAX_DEPTH)
+        return "brackets are nested too deep; close some";
+    if (strchr(")]}", c))
+        --*depth;
+    return NULL;
+}
+
 bool source_check(const char *text, struct source_mistake *mistake)
 {
     int depth = 0;
     const char *at = text;
 
     mistake->what = NULL;
-    while (*at && !mistake->what) {
-        const char *behind = skip_token(at);
-        if (behind != at) {
-            at = behind;
-            continue;
-        }
-        if (strchr("([{", *at) && ++depth > SOURCE_MAX_DEPTH)
-            mistake->what = "brackets are nested too deep; close some";
-        else if (strchr(")]}", *at) && depth > 0)
-            depth--;
-        else if (*at == '@')
-            mistake->what = "@include is not supported; write everything in one file";
-        at++;
-    }
+    while (*at && !mistake->what)
+        mistake->what = check_token(&at, &depth);
     mistake->line = line_of(text, at);
     return !mistake->what;
 }

@@ -1,6 +1,6 @@
 /* The text of a configuration file, before libconfig sees it. libconfig ends the program when an
- * @include names a directory, and follows nesting as deep as the stack goes: such text is refused
- * here. */
+ * @include names a directory, follows nesting as deep as the stack goes, and (1.5) takes a number
+ * beyond 32 bits for another: such text is refused here. */
 #ifndef CONFIG_SOURCE_H
 #define CONFIG_SOURCE_H
 

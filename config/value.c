@@ -72,16 +72,24 @@ static int read_choice(const struct option_row *row, const config_setting_t *set
     return 0;
 }
 
+static const struct option_word *next_available(const struct option_word *word)
+{
+    while (word->word && word->flags & OPTION_UNAVAILABLE)
+        word++;
+    return word;
+}
+
+/* "auto", "always" or "never" */
 static void expect_words(const struct option_row *row, char *out, size_t len)
 {
-    const struct option_word *words = row->words ? row->words : bool_words;
-    const char *quote = row->kind == OPTION_BOOL ? "" : "\"";
+    const struct option_word *word = next_available(row->words ? row->words : bool_words), *next;
+    const char *quote = row->kind == OPTION_BOOL ? "" : "\"", *between = "";
     size_t n = 0;
 
-    for (out[0] = '\0'; words->word && n < len; words++) {
-        if (!(words->flags & OPTION_UNAVAILABLE))
-            n += (size_t)snprintf(out + n, len - n, "%s%s%s%s", n ? " or " : "", quote, words->word,
-                                  quote);
+    for (out[0] = '\0'; word->word && n < len; word = next) {
+        next = next_available(word + 1);
+        n += (size_t)snprintf(out + n, len - n, "%s%s%s%s", between, quote, word->word, quote);
+        between = next->word && next_available(next + 1)->word ? ", " : " or ";
     }
 }
 
