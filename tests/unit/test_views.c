@@ -1,0 +1,352 @@
+/* What a person sees of status and flows: units, aligned tables, the headline, and the exit code
+ * that goes with it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "cli/table.h"
+#include "cli/units.h"
+#include "cli/view.h"
+
+#define TEXT 8192
+
+static char seen[TEXT]; /* what was printed last */
+
+static void assert_seen(const char *expected)
+{
+    assert_string_equal(seen, expected);
+}
+
+/* ---- units ---- */
+
+static void bytes_are_short(void **state)
+{
+    static const struct {
+        uint64_t bytes;
+        const char *text;
+    } cases[] = {
+        {0, "0 B"},
+        {999, "999 B"},
+        {1000, "1.0 kB"},
+        {1234, "1.2 kB"},
+        {99900, "99.9 kB"},
+        {99960, "100 kB"},
+        {999400, "999 kB"},
+        {999600, "1.0 MB"},
+        {48100000, "48.1 MB"},
+        {UINT64_C(1200000000), "1.2 GB"},
+        {UINT64_MAX, "18.4 EB"},
+    };
+    char out[UNITS_TEXT];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_string_equal(units_bytes(cases[i].bytes, out), cases[i].text);
+    assert_string_equal(units_rate(48100000, out), "48.1 Mb/s");
+    assert_string_equal(units_rate(0, out), "0 b/s");
+}
+
+static void times_are_short(void **state)
+{
+    static const struct {
+        double seconds;
+        const char *text;
+    } cases[] = {
+        {-1, "0 s"},         {0.9, "0 s"},     {59.9, "59 s"},
+        {60, "1 min"},       {3599, "59 min"}, {3600, "1 h 0 min"},
+        {7500, "2 h 5 min"}, {86400, "1 day"}, {4 * 86400, "4 days"},
+    };
+    char out[UNITS_TEXT];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_string_equal(units_time(cases[i].seconds, out), cases[i].text);
+}
+
+static void delays_and_percents_are_short(void **state)
+{
+    char out[UNITS_TEXT];
+
+    assert_string_equal(units_delay(0, out), "0 ms");
+    assert_string_equal(units_delay(0.42, out), "0.4 ms");
+    assert_string_equal(units_delay(9.96, out), "10 ms");
+    assert_string_equal(units_delay(20.1, out), "20 ms");
+    assert_string_equal(units_delay(1500, out), "1.5 s");
+    assert_string_equal(units_percent(0, out), "0 %");
+    assert_string_equal(units_percent(0.31, out), "0.3 %");
+    assert_string_equal(units_percent(12.3, out), "12 %");
+    assert_string_equal(units_percent(100, out), "100 %");
+}
+
+/* ---- tables ---- */
+
+static const struct column columns[] = {
+    {"NAME", false}, {"EMPTY", false}, {"RTT", true}, {"NOTE", false}};
+
+static void print(const struct table *table, bool colour)
+{
+    struct screen screen = {.out = fmemopen(seen, sizeof(seen), "w"), .colour = colour};
+
+    seen[0] = '\0';
+    table_print(table, &screen);
+    fclose(screen.out);
+}
+
+static void add_row(struct table *table, const char *name, const char *rtt, const char *note)
+{
+    table_add(table, PAINT_NONE, name);
+    table_add(table, PAINT_NONE, NULL);
+    table_add(table, PAINT_NONE, rtt);
+    table_add(table, PAINT_BAD, note);
+}
+
+static void columns_are_aligned(void **state)
+{
+    struct table *table = table_new(columns, 4);
+
+    add_row(table, "dsl", "9 ms", "");
+    add_row(table, "satellite", "600 ms", "no carrier");
+    add_row(table, "", "", "odd");
+    print(table, false);
+    table_free(table);
+    assert_seen("  NAME          RTT  NOTE\n"
+                "  dsl          9 ms\n"
+                "  satellite  600 ms  no carrier\n"
+                "                     odd\n");
+}
+
+static void colours_do_not_shift_columns(void **state)
+{
+    struct table *table = table_new(columns, 4);
+
+    add_row(table, "dsl", "9 ms", "dead");
+    print(table, true);
+    table_free(table);
+    assert_seen("  \033[2mNAME\033[0m   \033[2mRTT\033[0m  \033[2mNOTE\033[0m\n"
+                "  dsl   9 ms  \033[31mdead\033[0m\n");
+}
+
+static void an_empty_table_prints_nothing(void **state)
+{
+    struct table *table = table_new(columns, 4);
+
+    print(table, false);
+    table_free(table);
+    table_free(NULL);
+    assert_seen("");
+}
+
+/* A name may come from afar: it moves no cursor. */
+static void control_characters_are_replaced(void **state)
+{
+    struct table *table = table_new(columns, 4);
+
+    add_row(table, "a\033[2Jb\nc", "1 ms", "");
+    print(table, false);
+    table_free(table);
+    assert_seen("  NAME       RTT\n  a?[2Jb?c  1 ms\n");
+}
+
+static void many_rows(void **state)
+{
+    struct table *table = table_new(columns, 4);
+
+    for (int i = 0; i < 100; i++)
+        add_row(table, "n", "1 ms", "x");
+    print(table, false);
+    table_free(table);
+    assert_int_equal(strlen(seen), 101 * strlen("  n     1 ms  x   \n") - 3 * 100);
+}
+
+/* ---- views ---- */
+
+static enum exit_code show(enum exit_code (*view)(struct json_object *, const struct screen *),
+                           const char *json)
+{
+    struct json_object *answer = json_tokener_parse(json);
+    struct screen screen = {.out = fmemopen(seen, sizeof(seen), "w")}, nowhere = {.out = NULL};
+
+    assert_non_null(answer);
+    enum exit_code code = view(answer, &screen);
+    assert_int_equal(view(answer, &nowhere), code);
+    fclose(screen.out);
+    json_object_put(answer);
+    return code;
+}
+
+#define UPLINK_DSL                                                                                 \
+    "{\"name\":\"dsl\",\"interface\":\"pppoe-wan\",\"address\":\"203.0.113.7\",\"state\":\"up\","  \
+    "\"reason\":\"\",\"role\":\"active\",\"cost\":0,\"rtt_ms\":20.1,\"loss_percent\":0.0,"         \
+    "\"rx_bytes\":1200000000,\"tx_bytes\":88000000,\"rx_bps\":48100000,\"tx_bps\":3000000,"        \
+    "\"mptcp\":\"ok\"}"
+#define CONCENTRATOR(state)                                                                        \
+    "{\"name\":\"vps\",\"address\":\"198.51.100.1:7171\",\"state\":\"" state                       \
+    "\",\"rtt_ms\":20.1,\"warm\":4}"
+#define GATEWAY(uplinks, concentrators)                                                            \
+    "{\"role\":\"gateway\",\"version\":\"1.2\",\"uptime_s\":11520.5,\"concentrators\":"            \
+    "[" concentrators "],\"uplinks\":[" uplinks "],\"flows\":{\"active\":12,\"total\":900,"        \
+    "\"failed\":3,\"direct\":0,\"tcp_fallback\":1}}"
+
+static void a_healthy_gateway(void **state)
+{
+    assert_int_equal(show(view_status, GATEWAY(UPLINK_DSL, CONCENTRATOR("up"))), EXIT_WELL);
+    assert_seen(
+        "gateway: up\n"
+        "  running 3 h 12 min, version 1.2\n"
+        "\n"
+        "uplinks\n"
+        "  NAME  INTERFACE  ADDRESS      STATE  ROLE    COST    RTT  LOSS       DOWN        UP  "
+        "RECEIVED     SENT\n"
+        "  dsl   pppoe-wan  203.0.113.7  up     active     0  20 ms   0 %  48.1 Mb/s  3.0 Mb/s  "
+        "  1.2 GB  88.0 MB\n"
+        "\n"
+        "concentrators\n"
+        "  NAME  ADDRESS            STATE    RTT  WARM\n"
+        "  vps   198.51.100.1:7171  up     20 ms     4\n"
+        "\n"
+        "flows\n"
+        "  12 now, 900 in all, 3 failed, 1 without MPTCP\n");
+}
+
+/* An uplink without measurements: what is not known is not shown as zero. */
+static void a_degraded_gateway(void **state)
+{
+    assert_int_equal(
+        show(view_status,
+             GATEWAY("{\"name\":\"dsl\",\"interface\":\"ppp0\",\"state\":\"up\",\"reason\":\"\","
+                     "\"mptcp\":\"stripped\"},{\"name\":\"lte\",\"interface\":\"wwan0\","
+                     "\"state\":\"down\",\"reason\":\"no carrier\",\"rtt_ms\":null}",
+                     CONCENTRATOR("up"))),
+        EXIT_DEGRADED);
+    assert_non_null(strstr(seen, "gateway: degraded, 1 of 2 uplinks up\n"));
+    assert_non_null(strstr(seen, "  NAME  INTERFACE  STATE  NOTE\n"
+                                 "  dsl   ppp0       up     MPTCP is stripped on the way\n"
+                                 "  lte   wwan0      down   no carrier\n"));
+}
+
+static void a_gateway_that_is_down(void **state)
+{
+    assert_int_equal(show(view_status, GATEWAY(UPLINK_DSL, CONCENTRATOR("down"))), EXIT_DEGRADED);
+    assert_non_null(strstr(seen, "gateway: down, no concentrator is up\n"));
+    assert_int_equal(show(view_status, GATEWAY("", CONCENTRATOR("up"))), EXIT_DEGRADED);
+    assert_non_null(strstr(seen, "gateway: down, no uplink is up\n"));
+}
+
+static void a_concentrator(void **state)
+{
+    assert_int_equal(
+        show(view_status,
+             "{\"role\":\"concentrator\",\"version\":\"1.2\",\"uptime_s\":300000,\"workers\":4,"
+             "\"gateways\":[{\"name\":\"home\",\"flows\":12,\"total\":900,\"rx_bytes\":1000,"
+             "\"tx_bytes\":2000000,\"refused\":0,\"last_seen_s\":2.5},{\"name\":\"branch\","
+             "\"flows\":0,\"total\":0,\"rx_bytes\":0,\"tx_bytes\":0,\"refused\":0,"
+             "\"last_seen_s\":null}],\"refused\":{\"hello\":3,\"replay\":0,\"policy\":1,"
+             "\"limit\":0}}"),
+        EXIT_WELL);
+    assert_seen("concentrator: up, 4 workers\n"
+                "  running 3 days, version 1.2\n"
+                "\n"
+                "gateways\n"
+                "  NAME    FLOWS  TOTAL  RECEIVED    SENT  REFUSED  LAST SEEN\n"
+                "  home       12    900    1.0 kB  2.0 MB        0  2 s ago\n"
+                "  branch      0      0       0 B     0 B        0  never\n"
+                "\n"
+                "refused\n"
+                "  3 unknown or forged, 0 replayed, 1 forbidden destinations, 0 beyond a limit\n");
+}
+
+static void flows_of_a_gateway(void **state)
+{
+    assert_int_equal(
+        show(view_flows,
+             "[{\"id\":7,\"client\":\"192.168.1.10:5000\",\"destination\":\"203.0.113.5:443\","
+             "\"rule\":\"\",\"scheduler\":\"bond\",\"sealed\":false,\"age_s\":200.0,"
+             "\"rx_bytes\":12000000,\"tx_bytes\":1000,\"subflows\":["
+             "{\"uplink\":\"dsl\",\"role\":\"active\",\"state\":\"established\","
+             "\"rx_bytes\":8000000,\"tx_bytes\":100000},"
+             "{\"uplink\":\"lte\",\"role\":\"standby\",\"state\":\"established\",\"rx_bytes\":0,"
+             "\"tx_bytes\":0},{\"uplink\":\"sat\",\"role\":\"active\",\"state\":\"joining\"}]}]"),
+        EXIT_WELL);
+    assert_seen("  ID  CLIENT             DESTINATION      SCHEDULER  SEALED    AGE  RECEIVED    "
+                "SENT  UPLINKS\n"
+                "   7  192.168.1.10:5000  203.0.113.5:443  bond       no      3 min   12.0 MB  "
+                "1.0 kB  dsl 8.1 MB, lte 0 B (standby), sat 0 B (joining)\n");
+}
+
+static void flows_of_a_concentrator(void **state)
+{
+    show(view_flows, "[{\"gateway\":\"home\",\"source\":\"198.51.100.9:1\",\"destination\":"
+                     "\"[2001:db8::1]:80\",\"state\":\"relaying\",\"sealed\":true,\"age_s\":1,"
+                     "\"rx_bytes\":1,\"tx_bytes\":2}]");
+    assert_seen(
+        "  GATEWAY  SOURCE          DESTINATION       STATE     SEALED  AGE  RECEIVED  SENT\n"
+        "  home     198.51.100.9:1  [2001:db8::1]:80  relaying  yes     1 s       1 B   2 "
+        "B\n");
+}
+
+static void no_flows(void **state)
+{
+    show(view_flows, "[]");
+    assert_seen("no flows now\n");
+}
+
+/* Another version's answer, or nonsense: shown as far as it goes. */
+static void strange_answers_do_no_harm(void **state)
+{
+    static const char *const answers[] = {
+        "{}",
+        "[]",
+        "{\"role\":7}",
+        "{\"role\":\"gateway\",\"uplinks\":5,\"concentrators\":{},\"flows\":[]}",
+        "{\"role\":\"gateway\",\"uplinks\":[1,null,\"x\",[]],\"uptime_s\":\"x\"}",
+        "{\"role\":\"concentrator\",\"gateways\":[null],\"refused\":1}",
+        "[1,null,[],{},{\"subflows\":[1,null]},{\"subflows\":1,\"rx_bytes\":-5}]",
+    };
+
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        show(view_status, answers[i]);
+        show(view_flows, answers[i]);
+    }
+}
+
+/* As many subflows as fit no line. */
+static void a_long_list_of_subflows_is_cut(void **state)
+{
+    char json[TEXT] = "[{\"id\":1,\"subflows\":[";
+
+    for (int i = 0; i < 40; i++)
+        snprintf(json + strlen(json), sizeof(json) - strlen(json),
+                 "%s{\"uplink\":\"a-name-of-some-length-%d\",\"role\":\"standby\"}", i ? "," : "",
+                 i);
+    strcat(json, "]}]");
+    show(view_flows, json);
+    assert_non_null(strstr(seen, "a-name-of-some-length-0 0 B (standby), a-name"));
+    assert_null(strstr(seen, "a-name-of-some-length-39"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_are_short),
+        cmocka_unit_test(times_are_short),
+        cmocka_unit_test(delays_and_percents_are_short),
+        cmocka_unit_test(columns_are_aligned),
+        cmocka_unit_test(colours_do_not_shift_columns),
+        cmocka_unit_test(an_empty_table_prints_nothing),
+        cmocka_unit_test(control_characters_are_replaced),
+        cmocka_unit_test(many_rows),
+        cmocka_unit_test(a_healthy_gateway),
+        cmocka_unit_test(a_degraded_gateway),
+        cmocka_unit_test(a_gateway_that_is_down),
+        cmocka_unit_test(a_concentrator),
+        cmocka_unit_test(flows_of_a_gateway),
+        cmocka_unit_test(flows_of_a_concentrator),
+        cmocka_unit_test(no_flows),
+        cmocka_unit_test(strange_answers_do_no_harm),
+        cmocka_unit_test(a_long_list_of_subflows_is_cut),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
