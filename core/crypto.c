@@ -41,8 +41,7 @@ int crypto_hmac(const uint8_t key[32], const void *data, size_t len, uint8_t mac
 int crypto_hkdf_extract(const void *salt, size_t salt_len, const void *ikm, size_t ikm_len,
                         uint8_t prk[32])
 {
-    /* HMAC() takes NULL for "the key as before". */
-    return hmac_sha256(salt_len > 0 ? salt : "", salt_len, ikm, ikm_len, prk);
+    return hmac_sha256(salt, salt_len, ikm, ikm_len, prk);
 }
 
 int crypto_hkdf_expand(const uint8_t prk[32], const void *info, size_t info_len, uint8_t *out,

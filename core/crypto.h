@@ -17,6 +17,7 @@ enum crypto_suite { SUITE_CHACHA20_POLY1305 = 1, SUITE_AES_128_GCM = 2 };
 int crypto_random(void *out, size_t len);
 int crypto_hkdf_extract(const void *salt, size_t salt_len, const void *ikm, size_t ikm_len,
                         uint8_t prk[32]);
+/* info up to 128 bytes, out up to 255 * 32: else -EINVAL. */
 int crypto_hkdf_expand(const uint8_t prk[32], const void *info, size_t info_len, uint8_t *out,
                        size_t out_len);
 int crypto_hmac(const uint8_t key[32], const void *data, size_t len, uint8_t mac[32]);

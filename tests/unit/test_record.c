@@ -273,26 +273,33 @@ static void test_rekey_has_no_payload(void **state)
     record_cipher_free(open);
 }
 
-/* Several keys in a row: what was sealed under one opens under no other. */
+/* Several keys in a row, each made from the one before. */
 static void check_rekey(enum crypto_suite suite)
 {
     struct pair pair = pair_new(suite);
-    struct record_cipher *stuck = record_opener_new(suite, key_a);
-    uint8_t frame[64], copy[64];
+    uint8_t frame[64], copy[64], key[CRYPTO_KEY];
     struct record record;
     size_t n;
 
+    memcpy(key, key_a, CRYPTO_KEY);
     for (int i = 0; i < 3; i++) {
+        struct record_cipher *stuck = record_opener_new(suite, key), *fresh;
+
+        assert_int_equal(crypto_hkdf_expand(key, "bondway1 rekey", 14, key, CRYPTO_KEY), 0);
+        fresh = record_opener_new(suite, key);
         assert_int_equal(record_seal(pair.seal, RECORD_REKEY, frame, 0), RECORD_OVERHEAD);
         assert_int_equal(record_open(pair.open, frame, RECORD_OVERHEAD, &record), RECORD_OK);
         assert_int_equal(record.type, RECORD_REKEY);
         n = seal_text(pair.seal, frame, "under a new key");
         memcpy(copy, frame, n);
         assert_int_equal(record_open(stuck, copy, n, &record), RECORD_BAD);
+        memcpy(copy, frame, n);
+        assert_int_equal(record_open(fresh, copy, n, &record), RECORD_OK);
         assert_int_equal(record_open(pair.open, frame, n, &record), RECORD_OK);
         expect_text(&record, "under a new key");
+        record_cipher_free(stuck);
+        record_cipher_free(fresh);
     }
-    record_cipher_free(stuck);
     pair_free(&pair);
 }
 
