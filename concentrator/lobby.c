@@ -161,6 +161,8 @@ void lobby_vouch(struct lobby *l, const struct addr *source, uint64_t now_ms)
         l->n_vouched += s->vouched_until_ms == 0;
         s->vouched_until_ms = now_ms + LOBBY_VOUCHED_MS;
     }
+    if (s)
+        drop_unused(place_of(l, source));
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -1,0 +1,141 @@
+/* The replay cache: exact, bounded for each gateway, forgets by age alone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "concentrator/replay.h"
+
+static const uint8_t home[KEY_ID] = "homehome", office[KEY_ID] = "officeof";
+
+static void fill_salt(uint8_t salt[HELLO_SALT], uint32_t n)
+{
+    memset(salt, 0, HELLO_SALT);
+    memcpy(salt + 7, &n, sizeof(n));
+}
+
+static enum replay_verdict insert(struct replay *r, const uint8_t *id, uint32_t n, uint64_t now_ms)
+{
+    uint8_t salt[HELLO_SALT];
+
+    fill_salt(salt, n);
+    return replay_insert(r, id, salt, now_ms);
+}
+
+static bool contains(struct replay *r, const uint8_t *id, uint32_t n, uint64_t now_ms)
+{
+    uint8_t salt[HELLO_SALT];
+
+    fill_salt(salt, n);
+    return replay_contains(r, id, salt, now_ms);
+}
+
+static void a_salt_is_new_once(void **state)
+{
+    struct replay *r = replay_new(10);
+
+    assert_false(contains(r, home, 1, 0));
+    assert_int_equal(insert(r, home, 1, 0), REPLAY_NEW);
+    assert_true(contains(r, home, 1, 0));
+    assert_int_equal(insert(r, home, 1, 0), REPLAY_SEEN);
+    assert_int_equal(insert(r, home, 2, 0), REPLAY_NEW);
+    replay_free(r);
+}
+
+static void each_gateway_has_its_own_salts(void **state)
+{
+    struct replay *r = replay_new(10);
+
+    assert_int_equal(insert(r, home, 1, 0), REPLAY_NEW);
+    assert_int_equal(insert(r, office, 1, 0), REPLAY_NEW);
+    assert_int_equal(insert(r, office, 1, 0), REPLAY_SEEN);
+    replay_free(r);
+}
+
+static void a_salt_is_kept_for_90_seconds(void **state)
+{
+    struct replay *r = replay_new(10);
+
+    insert(r, home, 1, 1000);
+    assert_int_equal(insert(r, home, 1, 1000 + REPLAY_KEPT_MS - 1), REPLAY_SEEN);
+    assert_false(contains(r, home, 1, 1000 + REPLAY_KEPT_MS));
+    assert_int_equal(replay_count(r), 0);
+    assert_int_equal(insert(r, home, 1, 1000 + REPLAY_KEPT_MS), REPLAY_NEW);
+    replay_free(r);
+}
+
+static void a_full_quota_evicts_nothing_and_binds_one_gateway(void **state)
+{
+    struct replay *r = replay_new(3);
+
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(insert(r, home, i, i), REPLAY_NEW);
+    assert_int_equal(insert(r, home, 3, 3), REPLAY_FULL);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(insert(r, home, i, 3), REPLAY_SEEN);
+    assert_int_equal(insert(r, office, 0, 3), REPLAY_NEW);
+    assert_int_equal(insert(r, home, 3, REPLAY_KEPT_MS), REPLAY_NEW);
+    assert_int_equal(insert(r, home, 4, REPLAY_KEPT_MS), REPLAY_FULL);
+    replay_free(r);
+}
+
+static void many_salts_stay_exact_while_the_table_grows(void **state)
+{
+    enum { MANY = 20000 };
+    struct replay *r = replay_new(MANY);
+
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_int_equal(insert(r, home, i, i), REPLAY_NEW);
+    assert_int_equal(replay_count(r), MANY);
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_true(contains(r, home, i, MANY));
+    assert_false(contains(r, home, MANY, MANY));
+    assert_false(contains(r, home, 0, REPLAY_KEPT_MS + MANY / 2));
+    assert_true(contains(r, home, MANY - 1, REPLAY_KEPT_MS + MANY / 2));
+    assert_int_equal(replay_count(r), MANY - MANY / 2 - 1);
+    replay_free(r);
+}
+
+struct race {
+    struct replay *replay;
+    atomic_uint won;
+};
+
+static void *insert_all(void *arg)
+{
+    struct race *race = arg;
+
+    for (uint32_t i = 0; i < 5000; i++)
+        atomic_fetch_add(&race->won, insert(race->replay, home, i, 0) == REPLAY_NEW);
+    return NULL;
+}
+
+static void of_two_threads_one_wins_each_salt(void **state)
+{
+    struct race race = {.replay = replay_new(5000)};
+    pthread_t other;
+
+    assert_int_equal(pthread_create(&other, NULL, insert_all, &race), 0);
+    insert_all(&race);
+    pthread_join(other, NULL);
+    assert_int_equal(race.won, 5000);
+    replay_free(race.replay);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_salt_is_new_once),
+        cmocka_unit_test(each_gateway_has_its_own_salts),
+        cmocka_unit_test(a_salt_is_kept_for_90_seconds),
+        cmocka_unit_test(a_full_quota_evicts_nothing_and_binds_one_gateway),
+        cmocka_unit_test(many_salts_stay_exact_while_the_table_grows),
+        cmocka_unit_test(of_two_threads_one_wins_each_salt),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
