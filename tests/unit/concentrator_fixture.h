@@ -27,7 +27,7 @@ static inline struct concentrator_config *fixture_config(size_t n_peers)
     config->hello_timeout_ms = 5000;
     config->dial_timeout_ms = 5000;
     config->idle_timeout_ms = config->half_closed_timeout_ms = config->warm_timeout_ms = 60000;
-    config->max_unauthenticated = config->max_unauthenticated_per_source = 100;
+    config->max_unauthenticated = config->max_unauthenticated_per_source = 1000;
     config->max_warm = config->max_pending_dials = 2;
     for (size_t i = 0; i < n_peers; i++) {
         struct peer_config *peer = &config->peers[i];

@@ -195,7 +195,7 @@ static void hang_up_at_every_byte_of_hello(void **state)
 
     for (size_t n = 0; n < len; n++) {
         int fd = dial(f);
-        assert_int_equal(send(fd, flight, n, 0), n);
+        assert_int_equal(send(fd, flight, n, MSG_NOSIGNAL), n);
         close(fd);
         event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
         event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
