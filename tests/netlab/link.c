@@ -19,6 +19,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <time.h>
@@ -442,7 +443,7 @@ static void hurry(void)
     const struct sched_param first = {.sched_priority = 1};
 
     prctl(PR_SET_TIMERSLACK, 1ul);
-    if (sched_setscheduler(0, SCHED_FIFO, &first) == -1)
+    if (syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &first) == -1) /* musl's wrapper refuses */
         setpriority(PRIO_PROCESS, 0, -20);
 }
 

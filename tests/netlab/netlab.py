@@ -593,6 +593,11 @@ class Lab:
             "net.ipv4.tcp_wmem": f"4096 65536 {self._buffer_max}",
         }
         forwards = int(host in (self.router, self.internet))
+        # As on OpenWrt. With 1, netfilter handles bridged packets before the bridge has delivered
+        # them, and the socket that TPROXY gave them is lost on the way up.
+        for key in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
+            if Path("/proc/sys/net/bridge", key).exists():
+                values[f"net.bridge.{key}"] = 0
         for scope in ("all", "default"):
             values[f"net.ipv6.conf.{scope}.accept_dad"] = 0
             values[f"net.ipv6.conf.{scope}.accept_ra"] = 0
@@ -630,6 +635,7 @@ class Lab:
 
     def _veth_lines(self) -> List[str]:
         def pair(near: Host, near_device: str, far: Host, far_device: str) -> str:
+            # Made in place: it never shows in the namespace that we are in.
             return (f"link add {near_device} netns {near.namespace} type veth "
                     f"peer name {far_device} netns {far.namespace}")
 
@@ -710,7 +716,7 @@ class Lab:
 
     def down(self) -> None:
         """Ends what was started, last first, and removes everything. Calling it again is fine."""
-        if self._keeper is None and not self.directory.exists():
+        if not (self._keeper or self.directory.exists() or _namespaces(self.name)):
             return
         while self._processes:
             process = self._processes.pop()
