@@ -391,7 +391,7 @@ const char *value_expected(const struct option_row *row, char *out, size_t len)
 /* Quoted, shortened, and fit for a terminal. */
 static void show_string(const char *text, char *out, size_t len)
 {
-    int n = snprintf(out, len, "\"%.60s%s\"", text, strlen(text) > 60 ? "..." : "");
+    int n = snprintf(out, len, "\"%.200s%s\"", text, strlen(text) > 200 ? "..." : "");
 
     for (int i = 0; i < n && (size_t)i < len && out[i]; i++) {
         if ((unsigned char)out[i] < 0x20 || out[i] == 0x7f)

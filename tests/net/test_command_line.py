@@ -1,0 +1,311 @@
+"""What a person meets at the shell: help, usage mistakes, configuration mistakes with their line
+and remedy, keys, and the views of a daemon that answers. Needs no network namespace: the daemon is
+a stand-in behind a Unix socket."""
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+PROGRAM = os.environ.get("BONDWAY", str(Path(__file__).parents[2] / "build" / "cli" / "bondway"))
+COMMANDS = ["gateway", "concentrator", "status", "flows", "keygen"]
+DAEMONS = ["gateway", "concentrator"]
+VIEWS = ["status", "flows"]
+KEY_LINE = re.compile(r"bondway1:[A-Za-z0-9_-]{54}\n")
+GATEWAY = {
+    "role": "gateway", "version": "0.1.0", "uptime_s": 61.0,
+    "concentrators": [{"name": "vps", "address": "203.0.113.10:7171", "state": "up",
+                       "rtt_ms": 20.1, "warm": 4}],
+    "uplinks": [{"name": "dsl", "interface": "ppp0", "address": "192.0.2.1", "state": "up",
+                 "reason": "", "role": "active", "cost": 0, "mptcp": "ok"}],
+    "flows": {"active": 1, "total": 9, "failed": 0, "direct": 0, "tcp_fallback": 0},
+}
+FLOWS = [{"id": 1, "client": "192.168.1.2:5000", "destination": "203.0.113.5:443", "rule": "",
+          "scheduler": "bond", "sealed": True, "age_s": 1.0, "rx_bytes": 1, "tx_bytes": 1,
+          "subflows": []}]
+
+
+def bondway(*words, **kwargs):
+    return subprocess.run([PROGRAM, *map(str, words)], stdin=subprocess.DEVNULL,
+                          stdout=kwargs.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE,
+                          text=True, timeout=30, **kwargs)
+
+
+def assert_usage(result, message):
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", message)
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    path = tmp_path / "home.key"
+    path.touch(mode=0o600)
+    path.write_text(bondway("keygen").stdout)
+    return path
+
+
+@pytest.fixture
+def gateway_conf(tmp_path, key_file):
+    path = tmp_path / "gateway.conf"
+    path.write_text(f'''lan_interfaces = ["br-lan"];
+concentrators = ({{ name = "vps"; address = "203.0.113.10"; key_file = "{key_file}"; }});
+uplinks = ({{ name = "dsl"; interface = "ppp0"; }});
+''')
+    return path
+
+
+@pytest.fixture
+def concentrator_conf(tmp_path, key_file):
+    path = tmp_path / "concentrator.conf"
+    path.write_text(f'''listen = ["127.0.0.1:7171"];
+gateways = ({{ name = "home"; key_file = "{key_file}"; }});
+''')
+    return path
+
+
+# ---- usage ----
+
+def test_help_names_every_command():
+    for word in "--help", "-h":
+        result = bondway(word)
+        assert (result.returncode, result.stderr) == (0, "")
+        for command in COMMANDS:
+            assert re.search(rf"^  {command} ", result.stdout, re.M), command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(command):
+    for word in "--help", "-h":
+        result = bondway(command, word)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.startswith(f"Usage: bondway {command}")
+        assert "--version" in result.stdout
+
+
+def test_version_everywhere():
+    results = [bondway(*words, option) for words in [[]] + [[c] for c in COMMANDS]
+               for option in ("--version", "-V")]
+    assert {(r.returncode, r.stderr) for r in results} == {(0, "")}
+    assert len({r.stdout for r in results}) == 1
+    assert re.fullmatch(r"bondway \d+\.\d+\.\d+\n", results[0].stdout)
+
+
+def test_an_unknown_command():
+    assert_usage(bondway("stauts"), 'bondway: unknown command "stauts"; did you mean "status"?\n')
+    assert_usage(bondway("frobnicate"),
+                 'bondway: unknown command "frobnicate"; see bondway --help\n')
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_wrong_options(command):
+    see = f"see bondway {command} --help\n"
+    assert_usage(bondway(command, "--frobnicate"),
+                 f"bondway {command}: option --frobnicate is not known; {see}")
+    assert_usage(bondway(command, "-x"), f"bondway {command}: option -x is not known; {see}")
+    assert_usage(bondway(command, "extra"),
+                 f'bondway {command}: unexpected argument "extra"; {see}')
+
+
+def test_options_without_their_argument():
+    assert_usage(bondway("gateway", "-c"),
+                 "bondway gateway: option -c needs an argument; see bondway gateway --help\n")
+    assert_usage(bondway("status", "--socket"),
+                 "bondway status: option --socket needs an argument; see bondway status --help\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["keygen"], ["gateway", "--keys"]])
+def test_output_that_is_lost_is_a_failure(words):
+    with open("/dev/full", "w") as full:
+        result = bondway(*words, stdout=full)
+    assert result.returncode == 1
+    assert "No space left on device" in result.stderr
+
+
+# ---- keys ----
+
+def test_keygen_prints_one_key_and_nothing_else():
+    results = [bondway("keygen") for _ in range(3)]
+    for result in results:
+        assert (result.returncode, result.stderr) == (0, "")
+        assert KEY_LINE.fullmatch(result.stdout)
+    assert len({r.stdout for r in results}) == 3
+
+
+def read_terminal(fd):
+    output = b""
+    with contextlib.suppress(OSError):  # EIO: the other side is closed
+        while True:
+            output += os.read(fd, 4096)
+    os.close(fd)
+    return output.decode().replace("\r\n", "\n")
+
+
+def test_keygen_on_a_terminal_tells_how_to_store_it():
+    ours, theirs = pty.openpty()
+    result = bondway("keygen", stdout=theirs)
+    os.close(theirs)
+    assert KEY_LINE.fullmatch(read_terminal(ours))
+    assert "umask 077; bondway keygen > /etc/bondway/home.key" in result.stderr
+
+
+# ---- configuration ----
+
+def test_a_good_configuration(gateway_conf, concentrator_conf):
+    for command, conf in ("gateway", gateway_conf), ("concentrator", concentrator_conf):
+        result = bondway(command, "--check", "-c", conf)
+        assert (result.returncode, result.stdout, result.stderr) == (0, f"{conf}: well\n", "")
+        assert bondway(command, f"--config={conf}", "--check").returncode == 0
+
+
+def test_configuration_mistakes_name_line_and_remedy(gateway_conf):
+    text = gateway_conf.read_text() + '''listen_prot = 1;
+max_flows = 0;
+scheduler = "latency";
+'''
+    gateway_conf.write_text(text.replace("br-lan", "br lan"))
+    assert_usage(bondway("gateway", "--check", "-c", gateway_conf), f'''\
+{gateway_conf}:1: lan_interfaces holds "br lan"; each must be an interface's name of at most 15 \
+letters, digits, '.', '_' or '-'
+{gateway_conf}:4: unknown key "listen_prot"; did you mean "listen_port"?
+{gateway_conf}:5: max_flows is 0; write a whole number from 1 to 1000000
+{gateway_conf}:6: scheduler = "latency" is not available in this version; write "bond"
+''')
+
+
+def test_a_syntax_mistake(gateway_conf):
+    gateway_conf.write_text(gateway_conf.read_text() + "listen_port 7170;\n")
+    assert_usage(bondway("gateway", "--check", "-c", gateway_conf),
+                 f"{gateway_conf}:4: syntax error; look here and on the line before for a missing "
+                 "';', quote or bracket\n")
+
+
+def test_a_key_that_others_may_read(gateway_conf, key_file):
+    key_file.chmod(0o640)
+    assert_usage(bondway("gateway", "--check", "-c", gateway_conf),
+                 f'{gateway_conf}:2: key file "{key_file}": others than its owner may read it '
+                 f"(mode 0640): chmod 600 {key_file}\n")
+
+
+@pytest.mark.parametrize("command", DAEMONS)
+def test_a_missing_configuration(command, tmp_path):
+    missing = tmp_path / "none.conf"
+    message = f"{missing}: there is no such file; create it, or name another with -c\n"
+    assert_usage(bondway(command, "--check", "-c", missing), message)
+    assert_usage(bondway(command, "-c", missing), message)
+
+
+@pytest.mark.parametrize("command", DAEMONS)
+def test_nothing_starts_half_configured(command, tmp_path):
+    conf = tmp_path / "bad.conf"
+    conf.write_text("gateways = 5;\n")
+    result = bondway(command, "-c", conf)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"{conf}:1: ")
+
+
+@pytest.mark.parametrize("command", DAEMONS)
+def test_keys_are_listed(command):
+    result = bondway(command, "--keys")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f'control_socket = "/run/bondway/{command}.sock"\n' in result.stdout
+
+
+# ---- asking a daemon ----
+
+@contextlib.contextmanager
+def daemon(path, answers):
+    """Answers each request line with the document of that name, or the bytes."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve():
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                answer = answers[client.makefile().readline().rstrip("\n")]
+                client.sendall(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+
+
+def test_status_for_a_person(tmp_path):
+    with daemon(tmp_path / "s", {"status": GATEWAY}):
+        result = bondway("status", "--socket", tmp_path / "s")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("gateway: up\n  running 1 min, version 0.1.0\n")
+    assert "  NAME  INTERFACE  ADDRESS    STATE  ROLE    COST\n" in result.stdout
+    assert "\033" not in result.stdout
+
+
+@pytest.mark.parametrize("command,document", [("status", GATEWAY), ("flows", FLOWS)])
+def test_json_is_what_the_daemon_sent(command, document, tmp_path):
+    with daemon(tmp_path / "s", {command: document}):
+        result = bondway(command, "--json", "--socket", tmp_path / "s")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == document
+
+
+@pytest.mark.parametrize("part", ["uplinks", "concentrators"])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_degraded_has_an_exit_code(part, options, tmp_path):
+    degraded = {**GATEWAY, part: [{**GATEWAY[part][0], "state": "down"}]}
+    with daemon(tmp_path / "s", {"status": degraded}):
+        result = bondway("status", *options, "--socket", tmp_path / "s")
+    assert (result.returncode, result.stderr) == (3, "")
+
+
+def test_colour_is_for_terminals_that_want_it(tmp_path):
+    coloured = {}
+    with daemon(tmp_path / "s", {"status": GATEWAY}):
+        for name, environment in {"plain": {"TERM": "xterm"}, "dumb": {"TERM": "dumb"},
+                                  "none": {"TERM": "xterm", "NO_COLOR": "1"}}.items():
+            ours, theirs = pty.openpty()
+            bondway("status", "--socket", tmp_path / "s", stdout=theirs, env=environment)
+            os.close(theirs)
+            coloured[name] = "\033[" in read_terminal(ours)
+    assert coloured == {"plain": True, "dumb": False, "none": False}
+
+
+@pytest.mark.parametrize("command", VIEWS)
+def test_nobody_answers(command, tmp_path):
+    path = tmp_path / "none"
+    result = bondway(command, "--socket", path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"bondway {command}: no bondway answers at {path}: is it running? start it with `bondway "
+        "gateway` or `bondway concentrator`\n")
+
+
+def test_an_answer_that_is_none(tmp_path):
+    with daemon(tmp_path / "s", {"status": b"220 ready\r\n"}):
+        result = bondway("status", "--socket", tmp_path / "s")
+    assert result.returncode == 1
+    assert result.stderr == f"bondway status: {tmp_path}/s did not answer as bondway does\n"
+
+
+def test_a_reader_that_goes_away(tmp_path):
+    """`bondway flows | head -1`: no complaint."""
+    with daemon(tmp_path / "s", {"flows": FLOWS * 5000}):
+        program = subprocess.Popen([PROGRAM, "flows", "--socket", str(tmp_path / "s")],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        program.stdout.readline()
+        program.stdout.close()
+        assert program.stderr.read() == b""
+        assert program.wait(10) == -signal.SIGPIPE
