@@ -367,6 +367,26 @@ static int start_listeners(struct gateway *g)
     return 0;
 }
 
+/* br_netfilter shows bridged packets to netfilter before the bridge hands them up, and the socket
+ * that TPROXY gives them is lost on the way: every connection of the LAN would time out. */
+static int check_bridges(struct gateway *g)
+{
+    static const char *const names[] = {"net/bridge/bridge-nf-call-iptables",
+                                        "net/bridge/bridge-nf-call-ip6tables"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char value[8] = "";
+        if (sysctl_read(names[i], value, sizeof(value)) < 0 || value[0] == '0')
+            continue;
+        log_error(LABEL,
+                  "%s is %s: with it, connections from a bridge cannot be intercepted; set it "
+                  "to 0 (in /etc/sysctl.conf, and now by sysctl -w)",
+                  names[i], value);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int start_uplinks(struct gateway *g)
 {
     int err = uplinks_new(&g->uplinks, g->base, g->config, family_of(g), on_uplink_changed, g);
@@ -386,7 +406,7 @@ static int start_uplinks(struct gateway *g)
 
 static int start_paths(struct gateway *g)
 {
-    int err = paths_registry_new(&g->paths, g->base, g->uplinks);
+    int err = paths_registry_new(&g->paths, g->base, g->uplinks, &g->gauges);
 
     if (err)
         log_error(LABEL, "cannot follow MPTCP events: %s", strerror(-err));
@@ -450,9 +470,9 @@ static int start_loop(struct gateway *g)
  * concentrator has answered. */
 static int start(struct gateway *g)
 {
-    static int (*const steps[])(struct gateway *) = {start_loop,    start_listeners, start_control,
-                                                     start_guard,   start_uplinks,   start_paths,
-                                                     start_carriers};
+    static int (*const steps[])(struct gateway *) = {check_bridges, start_loop,    start_listeners,
+                                                     start_control, start_guard,   start_uplinks,
+                                                     start_paths,   start_carriers};
 
     raise_descriptors();
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {

@@ -8,6 +8,7 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "core/path_manager.h"
+#include "gateway/gauge.h"
 
 /* An uplink whose address changed has an old and a new subflow for a moment. */
 #define SUBFLOWS_MAX (2 * UPLINKS_MAX)
@@ -18,6 +19,9 @@
 #define RETRY_DOUBLINGS 6
 /* A join that nobody answers within this has failed. */
 #define JOIN_PATIENCE_MS 8000
+/* The kernel's first retransmission comes after 1 s: from then on, the time a join took says
+ * nothing of the round trip (Karn). */
+#define SYN_RETRANSMITTED_MS 1000
 
 struct path {
     enum path_state state;
@@ -36,7 +40,7 @@ struct paths {
     struct paths_registry *registry;
     struct list node; /* of its bucket */
     uint32_t token;
-    bool established; /* the kernel allows joins */
+    bool joinable; /* the kernel calls the connection fully established: data has come */
     struct addr remote;
     enum role roles[UPLINKS_MAX];
     struct retry retries[UPLINKS_MAX];
@@ -48,6 +52,7 @@ struct paths {
 struct paths_registry {
     struct path_manager *manager;
     const struct uplinks *uplinks;
+    struct gauges *gauges;
     struct event *retry; /* armed while some connection lacks a path */
     struct list buckets[BUCKETS];
 };
@@ -238,7 +243,7 @@ static bool settle(struct paths *p)
     uint64_t now_ms = clock_now_ms();
     bool missing = false;
 
-    if (!p->established)
+    if (!p->joinable)
         return false;
     expire_joins(p, now_ms);
     for (uint32_t u = 0; u < uplinks_count(p->registry->uplinks); u++) {
@@ -288,6 +293,17 @@ static int uplink_by_address(const struct paths *p, const struct addr *local)
     return -1;
 }
 
+/* A join's handshake took one round trip, and shows that MPTCP survives there. */
+static void note_joined(struct paths *p, const struct path *path)
+{
+    struct gauge *gauge = &p->registry->gauges->of[path->uplink];
+    uint64_t took_ms = clock_now_ms() - path->since_ms;
+
+    gauge->mptcp = MPTCP_OK;
+    if (took_ms < SYN_RETRANSMITTED_MS)
+        gauge_rtt(gauge, (uint32_t)took_ms * 1000);
+}
+
 static void on_subflow_established(struct paths *p, const struct path_event *e)
 {
     struct path *path = find_path(p, &e->local, e->local_id);
@@ -301,6 +317,8 @@ static void on_subflow_established(struct paths *p, const struct path_event *e)
         path = &p->list[p->count++];
         *path = (struct path){.uplink = (uint8_t)uplink, .role = p->roles[uplink]};
     }
+    if (path->state == PATH_JOINING && path->since_ms)
+        note_joined(p, path);
     path->state = PATH_ESTABLISHED;
     path->local_id = e->local_id;
     path->local = e->local;
@@ -331,9 +349,6 @@ static void on_event(void *arg, const struct path_event *e)
     if (!p)
         return;
     switch (e->type) {
-    case PATH_EVENT_ESTABLISHED:
-        p->established = true;
-        break;
     case PATH_EVENT_SUB_ESTABLISHED:
         on_subflow_established(p, e);
         break;
@@ -347,7 +362,7 @@ static void on_event(void *arg, const struct path_event *e)
 }
 
 int paths_registry_new(struct paths_registry **out, struct event_base *base,
-                       const struct uplinks *uplinks)
+                       const struct uplinks *uplinks, struct gauges *gauges)
 {
     struct paths_registry *r = calloc(1, sizeof(*r));
 
@@ -356,6 +371,7 @@ int paths_registry_new(struct paths_registry **out, struct event_base *base,
     for (size_t i = 0; i < BUCKETS; i++)
         list_init(&r->buckets[i]);
     r->uplinks = uplinks;
+    r->gauges = gauges;
     r->retry = evtimer_new(base, on_retry, r);
     int err = r->retry ? path_manager_new(&r->manager, base, on_event, r) : -ENOMEM;
     if (err) {
@@ -396,6 +412,12 @@ struct paths *paths_new(struct paths_registry *r, uint32_t token, uint32_t first
                                         .since_ms = clock_now_ms()};
     list_append(bucket_of(r, token), &p->node);
     return p;
+}
+
+void paths_allow_joins(struct paths *p)
+{
+    p->joinable = true;
+    settle_and_watch(p);
 }
 
 void paths_free(struct paths *p)

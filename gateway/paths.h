@@ -9,15 +9,17 @@
 #include <event2/event.h>
 
 #include "core/addr.h"
+#include "gateway/gauge.h"
 #include "gateway/scheduler.h"
 #include "gateway/uplink.h"
 
 /* All connections of the gateway, by their tokens. */
 struct paths_registry;
-/* Owns a path manager that is subscribed to the kernel's events. Returns 0, or -errno as
+/* Owns a path manager that is subscribed to the kernel's events; notes in gauges what joins show of
+ * their uplinks. Returns 0, or -errno as
  * path_manager_new(). */
 int paths_registry_new(struct paths_registry **out, struct event_base *base,
-                       const struct uplinks *uplinks);
+                       const struct uplinks *uplinks, struct gauges *gauges);
 void paths_registry_free(struct paths_registry *registry); /* NULL is fine */
 
 /* One connection's subflows. */
@@ -30,11 +32,13 @@ enum path_state {
 };
 
 /* Takes over the connection right after connect(), before any data: token is its own, the first
- * subflow runs from `local` on uplink `first`. Joins begin by themselves when the kernel calls the
- * connection established. NULL: out of memory. */
+ * subflow runs from `local` on uplink `first`. NULL: out of memory. */
 struct paths *paths_new(struct paths_registry *registry, uint32_t token, uint32_t first,
                         const struct addr *local, const struct addr *remote,
                         const enum role roles[UPLINKS_MAX]);
+/* The first bytes from the peer have come: from now on the kernel allows joins, and they are made.
+ * (Its event MPTCP_EVENT_ESTABLISHED comes a little too early: ENOTCONN.) */
+void paths_allow_joins(struct paths *paths);
 void paths_free(struct paths *paths); /* NULL is fine; the kernel's subflows live on */
 
 /* Other roles from now on. */

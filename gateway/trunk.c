@@ -199,6 +199,8 @@ static void challenged(struct trunk *t)
 
 static void welcomed(struct trunk *t)
 {
+    if (t->paths)
+        paths_allow_joins(t->paths);
     if (t->state == TRUNK_GREETING_OPENING) {
         t->state = TRUNK_OPENING;
         set_timer(t->deadline, OPENED_PATIENCE_MS);
