@@ -269,6 +269,16 @@ static int make_workers(struct concentrator *c)
     return 0;
 }
 
+static void check_probes(struct concentrator *c)
+{
+    c->services.answers_probes = true;
+    for (size_t i = 0; i < c->n_workers; i++)
+        c->services.answers_probes &= worker_answers_probes(c->workers[i]);
+    if (!c->services.answers_probes)
+        log_warning("concentrator", "cannot answer probes, so gateways notice dead uplinks later: "
+                                    "another program has the UDP port of a listen address");
+}
+
 static int start_workers(struct concentrator *c)
 {
     for (size_t i = 0; i < c->n_workers; i++) {
@@ -354,6 +364,7 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
     if (err == 0)
         err = make_workers(c);
     if (err == 0) {
+        check_probes(c);
         kernel_prepare(&c->kernel);
         err = start_workers(c);
     }

@@ -632,8 +632,12 @@ static int send_reply(struct session *s, enum reply_type type, uint8_t code,
                       struct reply_keys *keys)
 {
     struct session_services *services = s->group->services;
+    struct addr here = {0};
     uint8_t out[REPLY_MAX];
-    int n = admission_reply(services->admission, s->greeting, type, code, services->probe_port,
+
+    if (services->answers_probes && addr_of_socket(&here, s->far_fd) < 0)
+        here.port = 0;
+    int n = admission_reply(services->admission, s->greeting, type, code, here.port,
                             clock_boot_ms(), keys, out);
 
     return n < 0 ? n : send_whole(s->far_fd, out, (size_t)n);

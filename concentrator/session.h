@@ -4,6 +4,7 @@
 #define CONCENTRATOR_SESSION_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <event2/event.h>
@@ -26,7 +27,7 @@ struct session_services {
     struct admission *admission;
     struct lobby *lobby;
     struct refusals refusals;
-    uint16_t probe_port; /* 0: nobody answers probes */
+    bool answers_probes; /* on the ports that gateways connect to */
 };
 
 struct session_group;

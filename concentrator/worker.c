@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "concentrator/echo.h"
 #include "core/listener.h"
 
 enum order {
@@ -20,6 +21,7 @@ enum order {
 struct worker {
     struct event_base *base;
     struct session_group *sessions;
+    struct echo *echo; /* NULL: its port was not to be had */
     struct listener **listeners;
     size_t n_listeners;
     int drained_fd;
@@ -66,6 +68,8 @@ static void obey_reload(struct worker *w)
     w->next_peers = NULL;
     pthread_mutex_unlock(&w->lock);
     session_group_reload(w->sessions, peers);
+    if (w->echo)
+        echo_reload(w->echo, peers);
     peers_unref(peers);
 }
 
@@ -150,8 +154,15 @@ int worker_new(struct worker **out, struct peers *peers, struct session_services
         worker_free(w);
         return err;
     }
+    if (echo_new(&w->echo, w->base, peers, services->admission) < 0)
+        w->echo = NULL;
     *out = w;
     return 0;
+}
+
+bool worker_answers_probes(const struct worker *w)
+{
+    return w->echo != NULL;
 }
 
 static void *run(void *arg)
@@ -238,6 +249,7 @@ void worker_free(struct worker *w)
     for (size_t i = 0; i < w->n_listeners; i++)
         listener_free(w->listeners[i]);
     free(w->listeners);
+    echo_free(w->echo);
     if (w->on_bell)
         event_free(w->on_bell);
     if (w->bell >= 0)

@@ -3,6 +3,7 @@
 #ifndef CONCENTRATOR_WORKER_H
 #define CONCENTRATOR_WORKER_H
 
+#include <stdbool.h>
 #include <json-c/json.h>
 
 #include "concentrator/peers.h"
@@ -15,6 +16,8 @@ struct worker;
  * or has family 0. */
 int worker_new(struct worker **out, struct peers *peers, struct session_services *services,
                int drained_fd, struct addr *failed);
+/* False where the UDP port was not to be had: flows do without. */
+bool worker_answers_probes(const struct worker *worker);
 /* Begins the thread. Returns 0, or -errno. */
 int worker_start(struct worker *worker);
 /* Ends the thread if it runs, and all its sessions. NULL is fine. */

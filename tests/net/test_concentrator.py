@@ -664,6 +664,83 @@ def test_random_early_drop(make):
         assert 40 <= dropped <= 50
 
 
+# ---- probes ----
+
+@contextlib.contextmanager
+def prober(host="127.0.0.1"):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.connect((host, PORT))
+        yield sock
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_probes_are_answered_by_every_worker(conc, host):
+    key = conc.gateways["home"]
+    with conc.gateway(host=host) as gateway:
+        assert gateway.welcome().probe_port == PORT
+    for seq in range(8):  # each from another port, which picks the worker
+        with prober(host) as sock:
+            probe_nonce = os.urandom(4) + struct.pack(">Q", seq)
+            sock.send(p.probe_request(key, probe_nonce, seq, 123, 2))
+            answer = sock.recv(2000)
+            assert len(answer) == 68 and answer[:20] == key.id + probe_nonce
+            *same, server_ms = p.open_probe_answer(key, answer)
+            assert same == [seq, 123, 2]
+            assert abs(server_ms - time.time() * 1000) < 2000
+
+
+def test_probes_answer_from_the_address_that_was_asked(make):
+    make.options["listen"] = [f"0.0.0.0:{PORT}"]
+    conc = make.start()
+    key = conc.gateways["home"]
+    for host in "127.0.0.1", "127.0.0.5", "10.88.0.1":
+        with prober(host) as sock:  # connected: takes answers from there only
+            sock.send(p.probe_request(key, bytes(12), 1, 2, 3))
+            assert p.open_probe_answer(key, sock.recv(2000))[0] == 1
+
+
+def test_what_is_no_probe_stays_unanswered(conc):
+    key = conc.gateways["home"]
+    good = p.probe_request(key, bytes(12), 1, 2, 3)
+    with prober() as sock:
+        for packet in (b"", b"x", os.urandom(68), good[:-1], good + b"x",
+                       good[:-1] + bytes([good[-1] ^ 1]),
+                       p.probe_request(p.Key.new(), bytes(12), 1, 2, 3)):
+            sock.send(packet)
+        sock.send(good)
+        assert p.open_probe_answer(key, sock.recv(2000))[0] == 1
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(2000)
+
+
+def test_probes_of_a_new_gateway_are_answered_after_reload(conc):
+    conc.add("office")
+    conc.reload()
+    key = conc.gateways["office"]
+
+    def answered():
+        with prober() as sock:
+            sock.settimeout(0.2)
+            sock.send(p.probe_request(key, bytes(12), 1, 2, 3))
+            with contextlib.suppress(socket.timeout):
+                return p.open_probe_answer(key, sock.recv(2000))[0] == 1
+    wait_for(answered, "the new key is known")
+
+
+def test_udp_port_taken(make):
+    """Flows do without probes."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", PORT))
+        conc = make.start()
+        assert "cannot answer probes" in conc.log()
+        with conc.gateway() as gateway:
+            reply = gateway.welcome()
+            assert (reply.type, reply.probe_port) == (p.WELCOME, 0)
+
+
 # ---- the daemon ----
 
 def test_status(conc):
