@@ -105,12 +105,16 @@ static struct json_object *answer_to(const struct control *control, const char *
     return answer_unknown(control, name);
 }
 
-/* Keeps the document's text, one line. Returns false when memory is short. */
+/* Keeps the document's text, one line: seconds and milliseconds to three places, not to 17. Returns
+ * false when memory is short. */
 static bool client_set_answer(struct client *client, struct json_object *answer)
 {
-    const char *text = answer ? json_object_to_json_string_ext(
-                                    answer, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
-                              : NULL;
+    json_c_set_serialization_double_format("%.3f", JSON_C_OPTION_THREAD);
+    const char *text =
+        answer ? json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN |
+                                                            JSON_C_TO_STRING_NOSLASHESCAPE |
+                                                            JSON_C_TO_STRING_NOZERO)
+               : NULL;
     size_t len = text ? strlen(text) : 0;
 
     client->answer = text ? malloc(len + 1) : NULL;

@@ -22,6 +22,7 @@
 
 #define BIG_ENTRIES 20000
 #define WHY 256
+#define STATUS "{\"role\":\"gateway\",\"uptime_s\":0.147,\"rtt_ms\":20.0}\n"
 
 struct lab {
     char directory[64], path[107];
@@ -33,6 +34,8 @@ static struct json_object *answer_status(void *arg)
     struct json_object *answer = json_object_new_object();
 
     json_object_object_add(answer, "role", json_object_new_string(arg));
+    json_object_object_add(answer, "uptime_s", json_object_new_double(0.147));
+    json_object_object_add(answer, "rtt_ms", json_object_new_double(20));
     return answer;
 }
 
@@ -241,12 +244,12 @@ static void takes_a_request_in_pieces_or_without_newline(void **state)
     send_text(fd, "sta");
     send_text(fd, "tus\nstatus\n");
     read_to_end(fd, text, sizeof(text));
-    assert_string_equal(text, "{\"role\":\"gateway\"}\n");
+    assert_string_equal(text, STATUS);
     fd = connect_raw(lab);
     send_text(fd, "status");
     shutdown(fd, SHUT_WR);
     read_to_end(fd, text, sizeof(text));
-    assert_string_equal(text, "{\"role\":\"gateway\"}\n");
+    assert_string_equal(text, STATUS);
     stop_server(lab);
 }
 
