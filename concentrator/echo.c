@@ -45,10 +45,7 @@ static int answer(const struct echo *echo, const uint8_t request[PROBE_SIZE],
 struct datagram {
     struct sockaddr_storage from;
     uint8_t bytes[PROBE_SIZE + 1]; /* room to see that one is too long */
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
-    } control;
+    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(struct in6_pktinfo))];
     struct iovec iov;
     struct msghdr msg;
 };
@@ -61,7 +58,7 @@ static ssize_t receive(int fd, struct datagram *d)
     d->msg.msg_namelen = sizeof(d->from);
     d->msg.msg_iov = &d->iov;
     d->msg.msg_iovlen = 1;
-    d->msg.msg_control = &d->control;
+    d->msg.msg_control = d->control;
     d->msg.msg_controllen = sizeof(d->control);
     return recvmsg(fd, &d->msg, MSG_DONTWAIT);
 }

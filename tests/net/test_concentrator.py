@@ -595,6 +595,29 @@ def test_a_gateway_that_gives_up_ends_the_dial(conc, end):
     wait_for(lambda: conc.figures()["flows"] == 0, "the dial has ended")
 
 
+@pytest.mark.parametrize("mode", [p.SEALED, p.PLAIN])
+def test_a_reset_behind_a_full_buffer_ends_the_dial(conc, mode):
+    """The gateway's client has sent more than is held, so nobody reads; its reset is seen."""
+    gateway = conc.gateway(mptcp=False)
+    assert gateway.welcome().type == p.WELCOME
+    gateway.send(p.OPEN, p.open_payload(mode, "10.66.0.1", 80))
+    for _ in range(20):
+        gateway.send(p.DATA, bytes(10_000))
+    wait_for(lambda: conc.figures()["flows"] == 1, "it dials")
+    reset(gateway.sock)
+    wait_for(lambda: conc.figures()["flows"] == 0, "the dial has ended")
+
+
+def test_a_failed_dial_is_told_behind_a_full_buffer(make):
+    make.options["dial_timeout"] = "500ms"
+    conc = make.start()
+    with conc.welcomed() as gateway:
+        gateway.send(p.OPEN, p.open_payload(p.SEALED, "10.66.0.1", 80))
+        for _ in range(20):
+            gateway.send(p.DATA, bytes(10_000))
+        assert gateway.read_record() == (p.OPENED, b"\3")
+
+
 # ---- limits ----
 
 def test_max_flows(make):

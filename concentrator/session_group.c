@@ -1,0 +1,189 @@
+#include "concentrator/session_internal.h"
+
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "core/mptcp.h"
+
+static bool has_flows(const struct session_group *group)
+{
+    list_each(it, &group->live)
+    {
+        enum account_place place = session_place(list_entry(it, struct session, node));
+        if (place == ACCOUNT_DIALING || place == ACCOUNT_RELAYING || place == ACCOUNT_ENDING)
+            return true;
+    }
+    return false;
+}
+
+/* The one grave: no session has a frame on the stack here. */
+static void on_reap(evutil_socket_t fd, short what, void *arg)
+{
+    struct session_group *group = arg;
+
+    while (!list_empty(&group->dead)) {
+        struct session *s = list_entry(group->dead.next, struct session, node);
+        list_remove(&s->node);
+        session_free(s);
+    }
+    if (group->draining && group->drained && !has_flows(group)) {
+        group->drained(group->arg);
+        group->drained = NULL;
+    }
+}
+
+int session_group_new(struct session_group **out, struct event_base *base, struct peers *peers,
+                      struct session_services *services, session_group_drained *drained, void *arg)
+{
+    const struct concentrator_config *config = peers_config(peers);
+    const struct relay_limits limits = {config->idle_timeout_ms, config->half_closed_timeout_ms};
+    struct session_group *group = calloc(1, sizeof(*group));
+
+    if (!group)
+        return -ENOMEM;
+    group->base = base;
+    group->services = services;
+    group->peers = peers_ref(peers);
+    group->drained = drained;
+    group->arg = arg;
+    group->refusal_log = group->denial_log = group->failure_log =
+        (struct log_limit){.burst = 10, .interval_ms = 10000};
+    list_init(&group->live);
+    list_init(&group->dead);
+    group->reaper = event_new(base, -1, 0, on_reap, group);
+    group->hangups = hangup_watch_new(base);
+    group->relays = relay_group_new(base, &limits);
+    if (!group->reaper || !group->hangups || !group->relays) {
+        session_group_free(group);
+        return -ENOMEM;
+    }
+    *out = group;
+    return 0;
+}
+
+static void close_all(struct session_group *group, enum session_end why)
+{
+    list_each(it, &group->live) session_close(list_entry(it, struct session, node), why);
+}
+
+void session_group_free(struct session_group *group)
+{
+    if (!group)
+        return;
+    group->draining = false;
+    if (group->reaper && group->hangups && group->relays) {
+        close_all(group, END_SHUTDOWN);
+        on_reap(-1, 0, group);
+    }
+    if (group->reaper)
+        event_free(group->reaper);
+    if (group->relays)
+        relay_group_free(group->relays);
+    hangup_watch_free(group->hangups);
+    own_addresses_clear(&group->own);
+    peers_unref(group->peers);
+    free(group);
+}
+
+static bool has_room(struct session_group *group, const struct addr *source)
+{
+    const struct concentrator_config *config = session_config(group);
+    const struct lobby_limits limits = {config->max_unauthenticated,
+                                        config->max_unauthenticated_per_source};
+    uint32_t dice = 0, held;
+    char from[ADDR_TEXT];
+
+    if (crypto_random(&dice, sizeof(dice)) == 0 &&
+        lobby_enter(group->services->lobby, source, &limits, dice, clock_now_ms()))
+        return true;
+    atomic_fetch_add(&group->services->refusals.limit, 1);
+    if (log_limit_pass(&group->refusal_log, clock_now_ms(), &held))
+        log_warning("session", "too many connections without hello, dropped source=%s held_back=%u",
+                    addr_format_ip(source, from), held);
+    return false;
+}
+
+void session_group_accept(struct session_group *group, int fd, const struct addr *source)
+{
+    if (!has_room(group, source)) {
+        mptcp_reset(fd);
+        return;
+    }
+    struct session *s = session_new(group, fd, source);
+    if (!s) {
+        lobby_leave(group->services->lobby, source);
+        mptcp_reset(fd);
+        return;
+    }
+    mptcp_tune(fd);
+    session_set_deadline(s, session_config(group)->hello_timeout_ms);
+    list_append(&group->live, &s->node);
+    group->n_live++;
+}
+
+/* Points the session to its gateway in the new snapshot. False: that gateway is gone. */
+static bool move_peer(struct session *s, const struct peers *now)
+{
+    if (s->greeting && s->greeting->peer) {
+        s->greeting->peer = peers_find_again(now, s->greeting->peer);
+        return s->greeting->peer != NULL;
+    }
+    if (!s->peer)
+        return true;
+    const struct peer *again = peers_find_again(now, s->peer);
+    if (again)
+        s->peer = again;
+    return again != NULL;
+}
+
+void session_group_reload(struct session_group *group, struct peers *peers)
+{
+    struct peers *before = group->peers;
+
+    list_each(it, &group->live)
+    {
+        struct session *s = list_entry(it, struct session, node);
+        if (!move_peer(s, peers))
+            session_close(s, END_GATEWAY_REMOVED);
+    }
+    /* Until the reaper comes, the closed ones still point to `before`: but nothing looks there. */
+    group->peers = peers_ref(peers);
+    peers_unref(before);
+}
+
+void session_group_drain(struct session_group *group)
+{
+    group->draining = true;
+    list_each(it, &group->live)
+    {
+        struct session *s = list_entry(it, struct session, node);
+        if (session_awaits_open(s))
+            session_close(s, END_SHUTDOWN);
+    }
+    event_active(group->reaper, 0, 0);
+}
+
+void session_group_report(struct session_group *group)
+{
+    list_each(it, &group->live) session_report(list_entry(it, struct session, node));
+}
+
+size_t session_group_count(const struct session_group *group)
+{
+    return group->n_live;
+}
+
+struct json_object *session_group_flows(const struct session_group *group)
+{
+    struct json_object *flows = json_object_new_array();
+
+    if (!flows)
+        return NULL;
+    list_each(it, &group->live)
+    {
+        const struct session *s = list_entry(it, struct session, node);
+        if (s->state == SESSION_DIALING || s->state == SESSION_RELAYING)
+            json_object_array_add(flows, session_describe(s));
+    }
+    return flows;
+}
