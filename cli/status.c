@@ -183,6 +183,8 @@ static enum exit_code show_gateway(struct json_object *answer, const struct scre
     if (!screen->out)
         return code;
     print_headline(screen, answer, paint, state);
+    if (view_has(answer, "intercepting") && !view_count(answer, "intercepting"))
+        fprintf(screen->out, "  not intercepting: new connections take the router's normal way\n");
     print_uplinks(screen, view_list(answer, "uplinks"));
     print_concentrators(screen, view_list(answer, "concentrators"));
     print_flow_counts(screen, answer);

@@ -12,6 +12,9 @@
 #define RULE_AT(field) .at = offsetof(struct rule_config, field)
 #define RULE_LIST_AT(field) RULE_AT(field), .count_at = offsetof(struct rule_config, n_##field)
 
+/* A choice is written as an unsigned (config/option.h). */
+_Static_assert(sizeof(enum scheduler_kind) == sizeof(unsigned), "an enum is an unsigned");
+
 static const struct option_word schedulers[] = {
     {"bond", SCHEDULER_BOND, 0},
     {"failover", SCHEDULER_FAILOVER, OPTION_UNAVAILABLE},

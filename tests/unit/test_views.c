@@ -230,6 +230,11 @@ static void a_gateway_that_is_down(void **state)
 {
     assert_int_equal(show(view_status, GATEWAY(UPLINK_DSL, CONCENTRATOR("down"))), EXIT_DEGRADED);
     assert_non_null(strstr(seen, "gateway: down, no concentrator is up\n"));
+    assert_null(strstr(seen, "intercepting"));
+    assert_int_equal(show(view_status, "{\"role\":\"gateway\",\"intercepting\":false}"),
+                     EXIT_DEGRADED);
+    assert_non_null(strstr(seen, "\n  not intercepting: new connections take the router's normal "
+                                 "way\n"));
     assert_int_equal(show(view_status, GATEWAY("", CONCENTRATOR("up"))), EXIT_DEGRADED);
     assert_non_null(strstr(seen, "gateway: down, no uplink is up\n"));
 }
