@@ -1,6 +1,7 @@
 #include "gateway/concentrators.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,10 @@
 #define WARM_IDLE 1
 #define WARM_BUSY 4
 #define BUSY_MS 60000
+/* After its start a concentrator challenges for a minute, and its tokens live 10 s (protocol.md).
+ */
+#define START_UP_MS 60000
+#define TOKEN_REFRESH_MS 7000
 /* After a failure: again after 1, 2, 4 ... 32 s. */
 #define RETRY_FIRST_MS 1000
 #define RETRY_DOUBLINGS 5
@@ -27,7 +32,8 @@ struct concentrator {
     unsigned n_warm;
     unsigned failures; /* in a row */
     uint64_t last_taken_ms;
-    struct event *keep; /* looks whether connections are missing */
+    uint64_t start_up_ends_ms; /* until then it challenges */
+    struct event *keep;        /* looks whether connections are missing */
 };
 
 struct warm {
@@ -128,6 +134,19 @@ static void bury(struct warm *w)
     event_active(cs->reaper, 0, 0);
 }
 
+/* At most so many of those that wait, the oldest first. */
+static void bury_warm(struct concentrator *c, unsigned most)
+{
+    list_each(node, &c->warm)
+    {
+        struct warm *w = list_entry(node, struct warm, node);
+        if (most > 0 && trunk_is_welcomed(w->trunk)) {
+            bury(w);
+            most--;
+        }
+    }
+}
+
 static void on_connected(void *arg)
 {
 }
@@ -139,6 +158,9 @@ static void on_welcomed(void *arg)
     char at[ADDR_TEXT];
 
     w->welcomed_ms = clock_now_ms();
+    if (c->station.challenged_ms && c->start_up_ends_ms < w->welcomed_ms &&
+        w->welcomed_ms - c->station.challenged_ms < TOKEN_REFRESH_MS)
+        c->start_up_ends_ms = c->station.challenged_ms + START_UP_MS;
     c->failures = 0;
     if (c->state != CONCENTRATOR_UP)
         log_info(c->station.entry->name, "up address=%s uplink=%s connect_ms=%u mptcp=%s",
@@ -177,7 +199,7 @@ static void schedule_default(const struct concentrators *cs, const struct concen
                     cs->config->scheduler, UINT32_MAX, out);
 }
 
-static bool dial_one(struct concentrator *c)
+static bool dial_one(struct concentrator *c, bool asks_token)
 {
     struct concentrators *cs = c->all;
     struct warm *w = calloc(1, sizeof(*w));
@@ -192,9 +214,31 @@ static bool dial_one(struct concentrator *c)
         free(w);
         return false;
     }
+    if (asks_token)
+        trunk_ask_token(w->trunk);
     list_append(&c->warm, &w->node);
     c->n_warm++;
     return true;
+}
+
+/* A concentrator that has just started challenges every HELLO without a token for a minute. A fresh
+ * token at hand spares flows the round trip, and a burst of them the limit of challenges. */
+static bool refreshes_token(const struct concentrator *c, uint64_t now_ms)
+{
+    return c->state == CONCENTRATOR_UP && c->start_up_ends_ms > now_ms;
+}
+
+/* One that waits makes room for one that asks. */
+static void refresh_token(struct concentrator *c, uint64_t now_ms)
+{
+    uint64_t age_ms = now_ms - c->station.challenged_ms;
+
+    if (age_ms >= TOKEN_REFRESH_MS) {
+        bury_warm(c, 1);
+        dial_one(c, true);
+        age_ms = 0;
+    }
+    keep_in(c, (uint32_t)(TOKEN_REFRESH_MS - age_ms));
 }
 
 /* While it is not known to be well, one dial at a time. */
@@ -208,9 +252,12 @@ static unsigned wanted(const struct concentrator *c)
 static void on_keep(evutil_socket_t fd, short what, void *arg)
 {
     struct concentrator *c = arg;
+    uint64_t now_ms = clock_now_ms();
 
+    if (refreshes_token(c, now_ms))
+        refresh_token(c, now_ms);
     while (c->n_warm < wanted(c)) {
-        if (!dial_one(c)) {
+        if (!dial_one(c, false)) {
             keep_in(c, RETRY_FIRST_MS);
             return;
         }
@@ -326,12 +373,7 @@ void concentrators_doubt(struct concentrators *cs, struct station *station)
     struct concentrator *c = of_station(station);
 
     /* A new dial asks again; the ones that wait may be dead without knowing. */
-    list_each(node, &c->warm)
-    {
-        struct warm *w = list_entry(node, struct warm, node);
-        if (trunk_is_welcomed(w->trunk))
-            bury(w);
-    }
+    bury_warm(c, UINT_MAX);
     keep_in(c, 0);
 }
 

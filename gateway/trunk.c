@@ -17,6 +17,8 @@
 #define RACE_MIN_MS 100
 /* The concentrator resets a bad HELLO after 5 s; a good one it answers at once. */
 #define WELCOME_PATIENCE_MS 8000
+/* A token lives 10 s (protocol.md); one way to us, and one back. */
+#define TOKEN_USE_MS 9000
 /* The concentrator gives a destination 30 s by default. */
 #define OPENED_PATIENCE_MS 90000
 
@@ -57,8 +59,7 @@ struct trunk {
     struct greeting greeting;
     struct buffer *flight;
     struct paths *paths;
-    bool challenged;
-    uint8_t token[HELLO_TOKEN];
+    bool challenged, asks_token;
 };
 
 const char *trunk_failure_name(enum trunk_failure why)
@@ -192,7 +193,8 @@ static void challenged(struct trunk *t)
         return;
     }
     t->challenged = true;
-    memcpy(t->token, t->greeting.reply.token, sizeof(t->token));
+    memcpy(t->station->token, t->greeting.reply.token, sizeof(t->station->token));
+    t->station->challenged_ms = clock_now_ms();
     drop_connection(t);
     start_dialling(t);
 }
@@ -320,6 +322,15 @@ static int manage_paths(struct trunk *t)
     return t->paths ? 0 : -ENOMEM;
 }
 
+/* Its token, while it will still be good on arrival; else NULL. */
+static const uint8_t *token_for(const struct trunk *t)
+{
+    const struct station *s = t->station;
+    bool good = s->challenged_ms && clock_now_ms() - s->challenged_ms < TOKEN_USE_MS;
+
+    return good && (t->challenged || !t->asks_token) ? s->token : NULL;
+}
+
 static int greet(struct trunk *t)
 {
     if (!flight_of(t))
@@ -329,7 +340,7 @@ static int greet(struct trunk *t)
     if (!t->readable || !t->writable || event_add(t->readable, NULL) == -1)
         return -ENOMEM;
     return greeting_start(&t->greeting, &t->station->entry->key, t->context->suite,
-                          protocol_time_ms(t->station), t->challenged ? t->token : NULL, t->flight);
+                          protocol_time_ms(t->station), token_for(t), t->flight);
 }
 
 static void connected(struct trunk *t, struct attempt *winner)
@@ -491,6 +502,12 @@ struct trunk *trunk_new(const struct trunk_context *context, struct station *sta
     }
     start_dialling(t);
     return t;
+}
+
+void trunk_ask_token(struct trunk *t)
+{
+    assert(t->state == TRUNK_DIALING);
+    t->asks_token = true;
 }
 
 void trunk_adopt(struct trunk *t, const struct trunk_events *events, void *arg)

@@ -14,10 +14,14 @@
 #include "gateway/paths.h"
 #include "gateway/scheduler.h"
 
-/* A concentrator as trunks see it: where it is, its key, its clock. */
+/* A concentrator as trunks see it: where it is, its key, its clock, and the token of its last
+ * challenge, which is good for all dials until it expires (a concentrator that has just started
+ * challenges every HELLO without one, ten a second at most). */
 struct station {
     const struct concentrator_entry *entry;
     int64_t clock_offset_ms; /* protocol time = CLOCK_BOOTTIME + this */
+    uint8_t token[HELLO_TOKEN];
+    uint64_t challenged_ms; /* clock_now_ms() when token came; 0: never */
 };
 
 /* What all trunks of a gateway share. */
@@ -62,6 +66,9 @@ struct trunk_events {
 struct trunk *trunk_new(const struct trunk_context *context, struct station *station,
                         const struct schedule *schedule, const struct trunk_events *events,
                         void *arg);
+/* Right after trunk_new(): it says HELLO without the token at hand, to be challenged for a new one.
+ */
+void trunk_ask_token(struct trunk *trunk);
 /* Another owner from now on; only while it is warm. */
 void trunk_adopt(struct trunk *trunk, const struct trunk_events *events, void *arg);
 bool trunk_is_connected(const struct trunk *trunk); /* trunk_open() may be called */
