@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -323,6 +324,18 @@ static int make_events(struct concentrator *c)
     return 0;
 }
 
+/* A flow takes two descriptors; the usual soft limit, 1024, is there for programs with select().
+ * Where even the hard limit is too low, the listeners pause and say so. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static int make_services(struct concentrator *c)
 {
     c->services.admission = admission_new(clock_wall_ms(), clock_boot_ms());
@@ -364,6 +377,7 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
     if (err == 0)
         err = make_workers(c);
     if (err == 0) {
+        raise_descriptor_limit();
         check_probes(c);
         kernel_prepare(&c->kernel);
         err = start_workers(c);

@@ -1,6 +1,7 @@
 #include "concentrator/session_internal.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -115,6 +116,14 @@ struct json_object *session_describe(const struct session *s)
     return flow;
 }
 
+const char *session_held_back(uint32_t held, char out[HELD_BACK_TEXT])
+{
+    out[0] = '\0';
+    if (held > 0)
+        snprintf(out, HELD_BACK_TEXT, " held_back=%u", held);
+    return out;
+}
+
 /* ---- the end of a session ---- */
 
 static const char *end_name(const struct session *s, enum session_end why)
@@ -128,7 +137,7 @@ static const char *end_name(const struct session *s, enum session_end why)
  * gateway makes as many as it likes. */
 static void log_end(struct session *s, enum session_state last, enum session_end why)
 {
-    char to[ADDR_TEXT];
+    char to[ADDR_TEXT], more[HELD_BACK_TEXT];
     uint32_t held = 0;
 
     if (s->destination.family == 0) {
@@ -140,10 +149,10 @@ static void log_end(struct session *s, enum session_state last, enum session_end
         return;
     log_info("session",
              "ended gateway=%s destination=%s reason=%s rx_bytes=%llu tx_bytes=%llu "
-             "duration_s=%.1f held_back=%u",
+             "duration_s=%.1f%s",
              s->peer->config->name, addr_format(&s->destination, to), end_name(s, why),
              (unsigned long long)s->reported_in, (unsigned long long)s->reported_out,
-             (double)(clock_now_ms() - s->accepted_ms) / 1000, held);
+             (double)(clock_now_ms() - s->accepted_ms) / 1000, session_held_back(held, more));
 }
 
 static void stop_io(struct session *s, bool orderly)

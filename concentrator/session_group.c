@@ -91,15 +91,15 @@ static bool has_room(struct session_group *group, const struct addr *source)
     const struct lobby_limits limits = {config->max_unauthenticated,
                                         config->max_unauthenticated_per_source};
     uint32_t dice = 0, held;
-    char from[ADDR_TEXT];
+    char from[ADDR_TEXT], more[HELD_BACK_TEXT];
 
     if (crypto_random(&dice, sizeof(dice)) == 0 &&
         lobby_enter(group->services->lobby, source, &limits, dice, clock_now_ms()))
         return true;
     atomic_fetch_add(&group->services->refusals.limit, 1);
     if (log_limit_pass(&group->refusal_log, clock_now_ms(), &held))
-        log_warning("session", "too many connections without hello, dropped source=%s held_back=%u",
-                    addr_format_ip(source, from), held);
+        log_warning("session", "too many connections without hello, dropped source=%s%s",
+                    addr_format_ip(source, from), session_held_back(held, more));
     return false;
 }
 

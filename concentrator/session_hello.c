@@ -17,13 +17,13 @@ static void fall_silent(struct session *s, enum admission_verdict verdict)
 {
     struct refusals *refusals = &s->group->services->refusals;
     uint32_t held;
-    char from[ADDR_TEXT];
+    char from[ADDR_TEXT], more[HELD_BACK_TEXT];
 
     session_count_refusal(s, verdict == ADMISSION_REPLAY ? &refusals->replay : &refusals->hello);
     if (log_limit_pass(&s->group->refusal_log, clock_now_ms(), &held))
-        log_info("session", "no good hello source=%s cause=%s held_back=%u",
-                 addr_format(&s->source, from),
-                 verdict == ADMISSION_REPLAY ? "replay" : "unknown_or_broken", held);
+        log_info("session", "no good hello source=%s cause=%s%s", addr_format(&s->source, from),
+                 verdict == ADMISSION_REPLAY ? "replay" : "unknown_or_broken",
+                 session_held_back(held, more));
     s->peer = NULL;
     session_drop_greeting(s);
     session_enter(s, SESSION_DISCARDING);
@@ -48,14 +48,15 @@ static int send_reply(struct session *s, enum reply_type type, uint8_t code,
 static void reply_and_end(struct session *s, enum reply_type type, uint8_t code)
 {
     struct reply_keys keys;
+    char more[HELD_BACK_TEXT];
     uint32_t held;
     int err = send_reply(s, type, code, &keys);
 
     crypto_wipe(&keys, sizeof(keys));
     session_drop_greeting(s);
     if (type == REPLY_REFUSED && log_limit_pass(&s->group->refusal_log, clock_now_ms(), &held))
-        log_warning("session", "refused gateway=%s reason=%s held_back=%u", s->peer->config->name,
-                    refusal_name(code), held);
+        log_warning("session", "refused gateway=%s reason=%s%s", s->peer->config->name,
+                    refusal_name(code), session_held_back(held, more));
     if (err < 0)
         session_close(s, END_REFUSED);
     else

@@ -97,6 +97,10 @@ void session_count_refusal(struct session *s, atomic_ulong *counter);
 void session_report(struct session *s); /* bytes, to the account */
 struct json_object *session_describe(const struct session *s);
 
+/* " held_back=N" for a line whose log_limit held back N others, "" for none. Returns out. */
+#define HELD_BACK_TEXT 24
+const char *session_held_back(uint32_t held, char out[HELD_BACK_TEXT]);
+
 /* All at once or not at all: what we send before the relay runs is far smaller than any empty send
  * buffer, so a gateway for which it does not fit is not reading. Returns 0, or -errno. */
 int session_send(struct session *s, const uint8_t *bytes, size_t len);

@@ -43,15 +43,15 @@ static enum egress_verdict judge_destination(struct session *s, const struct add
 
 static bool may_reach(struct session *s, const struct addr *to)
 {
-    char text[ADDR_TEXT];
+    char text[ADDR_TEXT], more[HELD_BACK_TEXT];
     uint32_t held;
     enum egress_verdict verdict = judge_destination(s, to);
 
     if (verdict == EGRESS_ALLOWED)
         return true;
     if (log_limit_pass(&s->group->denial_log, clock_now_ms(), &held))
-        log_warning("egress", "denied gateway=%s destination=%s held_back=%u: %s",
-                    s->peer->config->name, addr_format(to, text), held, egress_why(verdict));
+        log_warning("egress", "denied gateway=%s destination=%s%s: %s", s->peer->config->name,
+                    addr_format(to, text), session_held_back(held, more), egress_why(verdict));
     return false;
 }
 

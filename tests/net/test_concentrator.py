@@ -339,7 +339,9 @@ def test_first_contact_is_challenged_then_welcome(conc):
         reply = gateway.greet()
         assert (reply.type, reply.code, len(reply.token)) == (p.CHALLENGE, 0, 24)
         assert abs(reply.time_ms - time.time() * 1000) < 2000
+        started = time.monotonic()
         assert gateway.sock.recv(1) == b"", "end of stream behind CHALLENGE"
+        assert time.monotonic() - started < 0.5, "the end comes with the record, not by deadline"
     with conc.gateway() as gateway:
         assert gateway.greet(reply.token).type == p.WELCOME
 
@@ -529,6 +531,7 @@ def test_refused(conc):
         assert gateway.open("127.0.0.1", port) == 1
         assert time.monotonic() - started < 0.1
         assert gateway.sock.recv(1) == b""
+        assert time.monotonic() - started < 0.5, "the end comes with the record, not by deadline"
     wait_for(lambda: "reason=refused" in conc.log(), "the log says why")
 
 
@@ -828,6 +831,13 @@ def test_invalid_reload_changes_nothing(conc):
         assert gateway.read_record() == (p.PONG, b"12345678")
         with conc.welcomed():
             pass
+
+
+def test_what_needs_a_restart_is_said(conc):
+    conc.options["workers"] = 3
+    conc.reload()
+    wait_for(lambda: "workers has changed: that takes effect after a restart" in conc.log(), "said")
+    assert "listen has changed" not in conc.log()
 
 
 def test_sigterm_lets_flows_end(conc):
