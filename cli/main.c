@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "config/suggest.h"
+#include "core/crypto.h"
 
 struct command {
     const char *name, *summary;
@@ -50,6 +51,7 @@ int main(int argc, char **argv)
 {
     static char status[] = "status", *alone[] = {status, NULL};
 
+    crypto_start();
     if (argc < 2)
         return status_command(1, alone);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)

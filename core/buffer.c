@@ -17,13 +17,18 @@ struct buffer_pool *buffer_pool_new(size_t keep)
     return pool;
 }
 
+void buffer_pool_trim(struct buffer_pool *pool)
+{
+    while (pool->free > 0)
+        free(pool->kept[--pool->free]);
+}
+
 void buffer_pool_free(struct buffer_pool *pool)
 {
     if (!pool)
         return;
     assert(pool->used == 0);
-    while (pool->free > 0)
-        free(pool->kept[--pool->free]);
+    buffer_pool_trim(pool);
     free(pool);
 }
 

@@ -24,6 +24,8 @@ void buffer_pool_free(struct buffer_pool *pool);
 struct buffer *buffer_get(struct buffer_pool *pool);
 /* NULL is fine. */
 void buffer_put(struct buffer_pool *pool, struct buffer *buffer);
+/* Gives the free ones back to the system. */
+void buffer_pool_trim(struct buffer_pool *pool);
 /* How many are out with flows now. */
 size_t buffer_pool_used(const struct buffer_pool *pool);
 

@@ -18,6 +18,13 @@
 /* Longest info this program expands with, generously. */
 #define INFO_MAX 128
 
+void crypto_start(void)
+{
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS |
+                            OPENSSL_INIT_NO_ADD_ALL_CIPHERS | OPENSSL_INIT_NO_ADD_ALL_DIGESTS,
+                        NULL);
+}
+
 int crypto_random(void *out, size_t len)
 {
     assert(len <= INT_MAX);

@@ -13,6 +13,10 @@
 
 enum crypto_suite { SUITE_CHACHA20_POLY1305 = 1, SUITE_AES_128_GCM = 2 };
 
+/* Call first in a program, before anything else here: libcrypto reads no openssl.cnf (which could
+ * load engines into a daemon) and no error texts, which also saves 0.4 MB of memory. */
+void crypto_start(void);
+
 /* All return 0, or -errno (-ENOMEM, or -EIO for a failure inside libcrypto). */
 int crypto_random(void *out, size_t len);
 int crypto_hkdf_extract(const void *salt, size_t salt_len, const void *ikm, size_t ikm_len,

@@ -138,8 +138,10 @@ static void stop(struct relay *r)
     pipe_release(&r->outward.pipe);
     pipe_release(&r->inward.pipe);
     list_remove(&r->node);
-    if (list_empty(&r->group->relays))
+    if (list_empty(&r->group->relays)) {
         event_del(r->group->sweep);
+        buffer_pool_trim(r->group->pool);
+    }
 }
 
 static void end_socket(int *fd, bool in_order)
