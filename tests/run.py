@@ -1,0 +1,337 @@
+"""Builds bondway in every way that is tested, and runs the tests.
+
+One line for each step, the details of failures only; everything else is in build/logs. The last
+line counts all tests. With CI=true, a test that was skipped counts as failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Sequence, Set
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+LOGS = BUILD / "logs"
+JOBS = len(os.sched_getaffinity(0))
+CI = os.environ.get("CI") == "true"
+
+
+@dataclass
+class Result:
+    """What a step's output and exit code say. details: lines that a person needs."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    details: List[str] = field(default_factory=list)
+
+    def add(self, other: "Result") -> None:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.details += other.details
+
+
+Reader = Callable[[str, int], Result]
+
+
+# --- Readers: from the output and exit code of a command to its result ---------------------------
+
+
+def settle(result: Result, output: str, code: int) -> Result:
+    """A command that failed, though no test of it did, is one failure. Nothing run at all, too."""
+    if not result.failed and (code != 0 or not result.passed + result.skipped):
+        result.failed = 1
+        result.details = output.splitlines()[-60:]
+    return result
+
+
+def read_command(output: str, code: int) -> Result:
+    """One test, which the exit code decides."""
+    return settle(Result(passed=int(code == 0)), output, code)
+
+
+def read_build(output: str, code: int) -> Result:
+    """No test, unless it fails."""
+    return Result() if code == 0 else settle(Result(), output, code)
+
+
+def read_lint(output: str, code: int) -> Result:
+    """Lines "ok CHECK" and "FAILED CHECK", each after what it has found."""
+    result, found = Result(), []
+    for line in output.splitlines():
+        found.append(line)
+        if line.startswith("ok "):
+            result.passed += 1
+            found = []
+        elif line.startswith("FAILED "):
+            result.failed += 1
+            result.details += found
+            found = []
+    return settle(result, output, code)
+
+
+CASES = re.compile(r"^\[  (PASSED|FAILED)  \] (\d+) test\(s\)", re.M)
+OUTCOME = re.compile(r"^ *\d+/\d+ Test +#(\d+): .*?(Passed|\*\*\*\S+).*$", re.M)
+
+
+def read_ctest(output: str, code: int) -> Result:
+    """ctest -V. A cmocka program is as many tests as it says, any other is one."""
+    result = Result()
+    for outcome in OUTCOME.finditer(output):
+        number = outcome[1]
+        lines = re.findall(rf"^{number}: (.*)$", output, re.M)
+        cases = CASES.findall("\n".join(lines))
+        count = {word: sum(int(n) for each, n in cases if each == word)
+                 for word in ("PASSED", "FAILED")}
+        if outcome[2] == "Passed":
+            result.passed += count["PASSED"] or 1
+            continue
+        if outcome[2] in ("***Skipped", "***Not"):
+            result.skipped += 1
+        else:
+            result.passed += count["PASSED"]
+            result.failed += count["FAILED"] or 1
+        noise = re.compile(r"\[( RUN  |       OK) ")
+        result.details += [outcome[0].strip()]
+        result.details += [line for line in lines if not noise.match(line)][-40:]
+    return settle(result, output, code)
+
+
+SUMMARY = re.compile(r"^(?:=+ )?((?:\d+ \w+,? ?)+) in [\d.]+s", re.M)
+
+
+def read_pytest(output: str, code: int) -> Result:
+    result = Result()
+    summaries = SUMMARY.findall(output)
+    for number, word in re.findall(r"(\d+) (\w+)", summaries[-1] if summaries else ""):
+        if word == "passed":
+            result.passed += int(number)
+        elif word in ("failed", "error", "errors"):
+            result.failed += int(number)
+        elif word == "skipped":
+            result.skipped += int(number)
+    if result.failed:
+        begin = re.search(r"^=+ (FAILURES|ERRORS) =+$", output, re.M)
+        result.details = output[begin.start() if begin else 0:].splitlines()[:300]
+    elif result.skipped:
+        result.details = re.findall(r"^SKIPPED .*$", output, re.M)
+    return settle(result, output, code)
+
+
+# --- Steps ---------------------------------------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    pass
+
+
+class Runner:
+    """Runs commands, each a session of its own so that it can be ended as a whole."""
+
+    def __init__(self) -> None:
+        self.total = Result()
+        self._running: Set[subprocess.Popen] = set()
+        self._built: Set[str] = set()
+
+    def call(self, log: Path, command: Sequence[object], **environment: str) -> int:
+        with open(log, "ab") as output:
+            process = subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=output,
+                                       stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                       start_new_session=True, env={**os.environ, **environment})
+        self._running.add(process)
+        code = process.wait()
+        self._running.discard(process)
+        return code
+
+    def end_running(self) -> None:
+        """SIGINT, so that tests clean up; what does not heed it is ended."""
+        for number, patience in ((signal.SIGINT, 15), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+            for process in list(self._running):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+            for process in list(self._running):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(patience)
+                    self._running.discard(process)
+
+    @contextlib.contextmanager
+    def step(self, label: str) -> Iterator[Result]:
+        """Fill in the result: it is counted and printed at the end."""
+        begin, result = time.monotonic(), Result()
+        yield result
+        words = [f"{number} {word}" for number, word in
+                 ((result.passed, "passed"), (result.skipped, "skipped"),
+                  (result.failed, "FAILED")) if number]
+        print(f"{label:<28}{time.monotonic() - begin:>5.0f} s   {', '.join(words)}".rstrip())
+        for line in result.details:
+            print(f"    {line}")
+        sys.stdout.flush()
+        self.total.add(result)
+
+    def run(self, label: str, read: Reader, *command: object, **environment: str) -> Result:
+        """One command that is a step."""
+        log = LOGS / f"{re.sub('[^a-z0-9]+', '-', label.lower())}.log"
+        log.unlink(missing_ok=True)
+        with self.step(label) as result:
+            code = self.call(log, command, **environment)
+            result.add(read(log.read_text(errors="replace"), code))
+            if result.failed:
+                result.details.append(f"(all of it: {log.relative_to(ROOT)})")
+        return result
+
+    def build(self, name: str) -> Path:
+        """Builds what BUILDS calls so, once. Where that fails the run ends: nothing follows."""
+        label, directory, options = BUILDS[name]
+        if name not in self._built:
+            result = self.run(f"build: {label}", read_build, "sh", "-ec",
+                              'cmake -S . -G Ninja -DWERROR=ON -B "$@"\n'
+                              f'cmake --build "$1" -j {JOBS}', "sh", directory, *options)
+            if result.failed:
+                raise SystemExit
+            self._built.add(name)
+        return directory
+
+
+BUILDS = {
+    "plain": ("gcc", BUILD, ["-DCMAKE_C_COMPILER=gcc"]),
+    "asan": ("gcc, ASan and UBSan", BUILD / "asan", ["-DCMAKE_C_COMPILER=gcc", "-DSANITIZE=ON"]),
+    "clang": ("clang", BUILD / "clang", ["-DCMAKE_C_COMPILER=clang"]),
+    "fuzz": ("clang, libFuzzer", BUILD / "fuzz",
+             ["-DCMAKE_C_COMPILER=clang", "-DFUZZ=ON", "-DTESTS=OFF"]),
+}
+PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "-ra", "--tb=short", "-p",
+          "no:cacheprovider"]
+CTEST = ["ctest", "-V", "--no-tests=error", "--test-dir"]
+
+
+def run_lint(runner: Runner) -> None:
+    program = runner.build("plain") / "cli" / "bondway"
+    runner.run("lint", read_lint, ROOT / "tests/lint/run", BONDWAY=str(program))
+    runner.run("lint, held to its word", read_pytest, *PYTEST, ROOT / "tests/lint")
+
+
+def run_unit(runner: Runner) -> None:
+    for name in ("asan", "clang"):
+        directory = runner.build(name)
+        runner.run(f"unit: {BUILDS[name][0]}", read_ctest, *CTEST, directory, "-L", "^unit$",
+                   "-j", JOBS)
+
+
+def run_cross(runner: Runner) -> None:
+    runner.run("unit: big-endian (s390x)", read_ctest, *CTEST, runner.build("clang"),
+               "-L", "^cross$")
+
+
+def run_net(runner: Runner) -> None:
+    plain, asan = runner.build("plain"), runner.build("asan")
+    # A link that is to be exact is not to be slowed down by a sanitizer.
+    environment = {"NETLAB_LINK": str(plain / "tests/netlab/netlab-link"),
+                   "NETLAB_PROBE": str(plain / "tests/netlab/netlab-probe")}
+    runner.run("net: the lab itself", read_pytest, *PYTEST, ROOT / "tests/netlab", **environment)
+    runner.run("net: modules", read_ctest, *CTEST, asan, "-L", "^net$", "-E", "^(netlab|net_.*)$",
+               "-j", JOBS)
+    runner.run("net: programs", read_pytest, *PYTEST, ROOT / "tests/net",
+               BONDWAY=str(asan / "cli/bondway"), **environment)
+
+
+def run_fuzz(runner: Runner) -> None:
+    directory = runner.build("fuzz") / "tests/fuzz"
+    seconds = int(os.environ.get("FUZZ_SECONDS", "10"))
+
+    def fuzz(program: Path) -> Result:
+        name, log = program.name, LOGS / f"{program.name}.log"
+        corpus = directory / "corpus" / name
+        corpus.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+        code = runner.call(log, [program, f"-max_total_time={seconds}", "-timeout=10",
+                                 "-rss_limit_mb=1024", f"-artifact_prefix={LOGS / name}-", corpus,
+                                 directory / "seeds" / name[len("fuzz_"):]])
+        return read_command(log.read_text(errors="replace"), code)
+
+    programs = [path for path in sorted(directory.glob("fuzz_*")) if path.suffix == ""
+                and os.access(path, os.X_OK) and path.is_file()]
+    with runner.step("fuzz") as result, ThreadPoolExecutor(JOBS) as pool:
+        for each in pool.map(fuzz, programs):
+            result.add(each)
+
+
+def run_demo(runner: Runner) -> None:
+    runner.build("plain")
+    runner.run("demo", read_command, ROOT / "deploy/demo")
+
+
+def run_bench(runner: Runner) -> None:
+    runner.build("plain")
+    runner.run("bench", read_command, ROOT / "tests/bench/run")
+
+
+STEPS: Dict[str, Callable[[Runner], None]] = {
+    "lint": run_lint, "unit": run_unit, "cross": run_cross, "fuzz": run_fuzz, "net": run_net,
+    "demo": run_demo, "bench": run_bench,
+}
+USUAL = [name for name in STEPS if name != "bench"]
+
+
+def give_back() -> None:
+    """What root has built belongs to whom the tree belongs."""
+    owner = ROOT.stat()
+    if owner.st_uid != 0:
+        for directory, _, files in os.walk(BUILD):
+            shutil.chown(directory, owner.st_uid, owner.st_gid)
+            for name in files:
+                os.chown(os.path.join(directory, name), owner.st_uid, owner.st_gid,
+                         follow_symlinks=False)
+
+
+def on_signal(number: int, _frame: object) -> None:
+    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests/run", description=__doc__)
+    parser.add_argument("steps", nargs="*", metavar="STEP", choices=[[], *STEPS],
+                        help=f"of {', '.join(STEPS)}; without any: {', '.join(USUAL)}")
+    steps = parser.parse_args().steps or USUAL
+    for name in ("BONDWAY", "NETLAB_LINK", "NETLAB_PROBE", "PYTHONPATH", "PYTEST_ADDOPTS"):
+        os.environ.pop(name, None)
+    os.environ.update(PYTHONDONTWRITEBYTECODE="1", UBSAN_OPTIONS="print_stacktrace=1")
+    LOGS.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+
+    runner, interrupted = Runner(), False
+    try:
+        for name in steps:
+            STEPS[name](runner)
+    except SystemExit:
+        pass
+    except Interrupted:
+        runner.end_running()
+        interrupted = True
+    give_back()
+    total = runner.total
+    if total.skipped:
+        print(f"{total.skipped} skipped")
+    failed = total.failed + (total.skipped if CI else 0)
+    if interrupted:
+        print("interrupted", file=sys.stderr)
+    print(f"{total.passed} passed, {failed} failed")
+    return 130 if interrupted else int(failed > 0 or total.passed == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
