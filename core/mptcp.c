@@ -11,7 +11,9 @@
 /* More than uplinks: those that are closing count, too. */
 #define SUBFLOWS_MAX 32
 
-#define KEEPALIVE_IDLE_S 60
+/* Rarely, since every subflow of every idle flow pays for it, on metered uplinks too; but before
+ * the NAT of a mobile carrier forgets the connection (some do after 5 minutes). */
+#define KEEPALIVE_IDLE_S 240
 #define KEEPALIVE_INTERVAL_S 15
 #define KEEPALIVE_PROBES 4
 

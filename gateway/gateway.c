@@ -108,21 +108,6 @@ static void on_concentrators_changed(void *arg)
 
 /* --- uplinks ------------------------------------------------------------------------------ */
 
-static void log_uplink(const struct uplink *u, uint8_t family)
-{
-    const struct uplink_route *route = uplink_route(u, family);
-    char at[ADDR_TEXT], via[ADDR_TEXT];
-
-    if (u->state == UPLINK_DOWN)
-        log_warning(u->config->name, "%s interface=%s: %s", uplink_state_name(u->state),
-                    u->config->interface, u->reason);
-    else
-        log_info(u->config->name, "%s interface=%s address=%s gateway=%s",
-                 uplink_state_name(u->state), u->config->interface,
-                 addr_format_ip(&route->address, at),
-                 route->gateway.family ? addr_format_ip(&route->gateway, via) : "none");
-}
-
 static uint8_t family_of(const struct gateway *g)
 {
     return g->config->concentrators[0].address.family;
@@ -141,7 +126,6 @@ static void on_uplink_changed(void *arg, const struct uplink *before, const stru
     struct gateway *g = arg;
     uint8_t family = family_of(g);
 
-    log_uplink(now, family);
     apply_routes(g, now);
     if (!addr_equal_ip(&uplink_route(before, family)->address, &uplink_route(now, family)->address))
         gauge_forget(&g->gauges.of[now->index]);
@@ -265,26 +249,18 @@ static void on_reload(void *arg)
                 "SIGHUP ignored: the gateway cannot reload yet; restart it to apply changes");
 }
 
-static int start_guard(struct gateway *g);
-
 static void on_child(void *arg)
 {
     struct gateway *g = arg;
+    char why[256] = "";
 
     if (!guard_died(g->guard))
         return;
     log_warning(LABEL, "the guard died: starting another");
-    /* A new guard begins by removing what is there; then everything is made anew. */
-    guard_free(g->guard);
-    g->guard = NULL;
-    g->intercepting = false;
-    if (start_guard(g) < 0) {
-        event_base_loopbreak(g->base);
+    if (guard_revive(g->guard, why, sizeof(why)) == 0)
         return;
-    }
-    for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
-        apply_routes(g, uplinks_get(g->uplinks, i));
-    decide_interception(g);
+    log_error(LABEL, "no guard, no service: %s", why);
+    event_base_loopbreak(g->base);
 }
 
 /* --- start and end -------------------------------------------------------------------------- */
@@ -397,10 +373,8 @@ static int start_uplinks(struct gateway *g)
         log_error(LABEL, "cannot read the uplinks' state: %s", strerror(-err));
         return err;
     }
-    for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
-        log_uplink(uplinks_get(g->uplinks, i), family_of(g));
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
         apply_routes(g, uplinks_get(g->uplinks, i));
-    }
     return 0;
 }
 

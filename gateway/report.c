@@ -122,17 +122,12 @@ static const char *subflow_state(uint8_t tcp_state)
     }
 }
 
-static struct json_object *subflow_json(const struct flow_context *c, const struct flow_status *f,
+static struct json_object *subflow_json(const struct uplink *uplink, enum role role,
                                         const struct mptcp_subflow *s)
 {
     struct json_object *o = json_object_new_object();
-    enum role role = ROLE_ACTIVE;
-    int uplink = paths_uplink_of(f->paths, &s->local, &role);
-    char local[ADDR_TEXT];
 
-    add_string(o, "uplink",
-               uplink < 0 ? addr_format(&s->local, local)
-                          : uplinks_get(c->trunks->uplinks, (size_t)uplink)->config->name);
+    add_string(o, "uplink", uplink->config->name);
     add_string(o, "role", role_name(role));
     add_string(o, "state", subflow_state(s->tcp_state));
     add_decimal(o, "rtt_ms", s->rtt_us / 1000.0, 1);
@@ -149,8 +144,16 @@ static struct json_object *subflows_json(const struct flow_context *c, const str
 
     if (f->paths && f->far_fd != -1)
         n = mptcp_subflows(f->far_fd, subflows, sizeof(subflows) / sizeof(subflows[0]));
-    for (int i = 0; i < n; i++)
-        json_object_array_add(list, subflow_json(c, f, &subflows[i]));
+    for (int i = 0; i < n; i++) {
+        enum role role;
+        int uplink = paths_uplink_of(f->paths, &subflows[i].local, &role);
+
+        /* The kernel keeps the first subflow of a connection, ended or not. */
+        if (uplink >= 0)
+            json_object_array_add(
+                list,
+                subflow_json(uplinks_get(c->trunks->uplinks, (size_t)uplink), role, &subflows[i]));
+    }
     return list;
 }
 
