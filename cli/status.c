@@ -177,7 +177,7 @@ static enum exit_code judge_gateway(struct json_object *answer, char *state, siz
 static enum exit_code show_gateway(struct json_object *answer, const struct screen *screen)
 {
     enum paint paint;
-    char state[64];
+    char state[80];
     enum exit_code code = judge_gateway(answer, state, sizeof(state), &paint);
 
     if (!screen->out)
@@ -245,7 +245,7 @@ static void print_refusals(const struct screen *screen, struct json_object *answ
 static enum exit_code show_concentrator(struct json_object *answer, const struct screen *screen)
 {
     uint64_t workers = view_count(answer, "workers");
-    char state[64];
+    char state[80];
 
     if (!screen->out)
         return EXIT_WELL;
