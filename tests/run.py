@@ -64,7 +64,10 @@ def read_command(output: str, code: int) -> Result:
 
 def read_build(output: str, code: int) -> Result:
     """No test, unless it fails."""
-    return Result() if code == 0 else settle(Result(), output, code)
+    if code == 0:
+        return Result()
+    errors = re.search(r"^(FAILED: |CMake Error)", output, re.M)
+    return settle(Result(), output[errors.start() if errors else 0:], code)
 
 
 def read_lint(output: str, code: int) -> Result:
@@ -263,8 +266,13 @@ def run_fuzz(runner: Runner) -> None:
     programs = [path for path in sorted(directory.glob("fuzz_*")) if path.suffix == ""
                 and os.access(path, os.X_OK) and path.is_file()]
     with runner.step("fuzz") as result, ThreadPoolExecutor(JOBS) as pool:
-        for each in pool.map(fuzz, programs):
-            result.add(each)
+        try:
+            for each in pool.map(fuzz, programs):
+                result.add(each)
+        except Interrupted:
+            pool.shutdown(wait=False, cancel_futures=True)
+            runner.end_running()
+            raise
 
 
 def run_demo(runner: Runner) -> None:
