@@ -270,6 +270,7 @@ static void is_revived(void **state)
 /* A connection of the daemon's must end with it, though a guard was forked meanwhile. */
 static void holds_no_connection(void **state)
 {
+    const struct timeval deadline = {.tv_sec = 5};
     char why[512], byte;
     int pair[2];
 
@@ -277,6 +278,7 @@ static void holds_no_connection(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     struct guard *guard = start_guard();
     close(pair[0]);
+    assert_int_equal(setsockopt(pair[1], SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof(deadline)), 0);
     assert_int_equal(read(pair[1], &byte, 1), 0);
     close(pair[1]);
     assert_int_equal(guard_nft(guard, "list ruleset\n", why, sizeof(why)), 0);
