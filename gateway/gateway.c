@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -378,6 +379,17 @@ static int start_uplinks(struct gateway *g)
     return 0;
 }
 
+/* The table matches by name, so one that appears later is served then. */
+static void check_lan(const struct gateway_config *config)
+{
+    for (size_t i = 0; i < config->n_lan_interfaces; i++) {
+        if (if_nametoindex(config->lan_interfaces[i]) == 0)
+            log_warning(LABEL,
+                        "there is no interface %s (lan_interfaces) now: is it the right name?",
+                        config->lan_interfaces[i]);
+    }
+}
+
 static int start_paths(struct gateway *g)
 {
     int err = paths_registry_new(&g->paths, g->base, g->uplinks, &g->gauges);
@@ -457,6 +469,7 @@ static int start(struct gateway *g)
     log_info(LABEL, "ready version=%s uplinks=%zu concentrators=%zu suite=%s", BONDWAY_VERSION,
              g->config->n_uplinks, g->config->n_concentrators,
              crypto_suite_name(g->trunk_context.suite));
+    check_lan(g->config);
     decide_interception(g);
     return 0;
 }
