@@ -19,9 +19,9 @@
  */
 #define START_UP_MS 60000
 #define TOKEN_REFRESH_MS 7000
-/* After a failure: again after 1, 2, 4 ... 32 s. */
+/* After a failure: again after 1, 2, 4, 8, 16 s. */
 #define RETRY_FIRST_MS 1000
-#define RETRY_DOUBLINGS 5
+#define RETRY_DOUBLINGS 4
 
 struct concentrator {
     struct concentrators *all;
@@ -91,6 +91,9 @@ static void explain(const struct concentrator *c, enum trunk_failure why, int er
     case TRUNK_SILENT:
         snprintf(out, len, "it does not accept our key: put the key of %s on the concentrator",
                  key);
+        return;
+    case TRUNK_HUNG_UP:
+        snprintf(out, len, "it hangs up at once: is a concentrator running on that port?");
         return;
     case TRUNK_BAD:
         snprintf(out, len, "its answer was not made with our key (%s): is this our concentrator?",

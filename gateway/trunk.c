@@ -17,6 +17,7 @@
 #define RACE_MIN_MS 100
 /* The concentrator resets a bad HELLO after 5 s; a good one it answers at once. */
 #define WELCOME_PATIENCE_MS 8000
+#define REJECTED_AFTER_MS 3000
 /* A token lives 10 s (protocol.md); one way to us, and one back. */
 #define TOKEN_USE_MS 9000
 /* The concentrator gives a destination 30 s by default. */
@@ -51,7 +52,7 @@ struct trunk {
     size_t n_attempts, n_pending;
     int last_error;
     uint8_t first_uplink;
-    uint64_t dialled_ms;
+    uint64_t dialled_ms, connected_ms;
     uint32_t connect_ms;
     int fd; /* -1: none yet, or taken */
     bool is_mptcp;
@@ -65,11 +66,17 @@ struct trunk {
 const char *trunk_failure_name(enum trunk_failure why)
 {
     static const char *const names[] = {
-        [TRUNK_NO_UPLINK] = "no-uplink", [TRUNK_UNREACHABLE] = "unreachable",
-        [TRUNK_SILENT] = "silent",       [TRUNK_REJECTED] = "rejected",
-        [TRUNK_REFUSED] = "refused",     [TRUNK_CHALLENGED] = "challenged-twice",
-        [TRUNK_BAD] = "bad-answer",      [TRUNK_LOST] = "lost",
-        [TRUNK_OPEN_FAILED] = "open",    [TRUNK_NO_MEMORY] = "no-memory",
+        [TRUNK_NO_UPLINK] = "no-uplink",
+        [TRUNK_UNREACHABLE] = "unreachable",
+        [TRUNK_SILENT] = "silent",
+        [TRUNK_REJECTED] = "rejected",
+        [TRUNK_HUNG_UP] = "hung-up",
+        [TRUNK_REFUSED] = "refused",
+        [TRUNK_CHALLENGED] = "challenged-twice",
+        [TRUNK_BAD] = "bad-answer",
+        [TRUNK_LOST] = "lost",
+        [TRUNK_OPEN_FAILED] = "open",
+        [TRUNK_NO_MEMORY] = "no-memory",
     };
     return names[why];
 }
@@ -271,6 +278,13 @@ static bool is_reading(const struct trunk *t)
     return is_greeting(t) || t->state == TRUNK_WARM || t->state == TRUNK_OPENING;
 }
 
+static enum trunk_failure why_closed(const struct trunk *t)
+{
+    if (!is_greeting(t) || t->greeting.have > 0)
+        return TRUNK_LOST;
+    return clock_now_ms() - t->connected_ms < REJECTED_AFTER_MS ? TRUNK_HUNG_UP : TRUNK_REJECTED;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct trunk *t = arg;
@@ -284,8 +298,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         if (n == -1 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {
-            bool unheard = is_greeting(t) && t->greeting.have == 0;
-            fail(t, unheard ? TRUNK_REJECTED : TRUNK_LOST, n == 0 ? 0 : errno);
+            fail(t, why_closed(t), n == 0 ? 0 : errno);
             return;
         }
         take_verdict(t, greeting_read(&t->greeting, (size_t)n));
@@ -350,7 +363,8 @@ static void connected(struct trunk *t, struct attempt *winner)
     winner->fd = -1;
     event_del(t->race);
     drop_attempts(t);
-    t->connect_ms = (uint32_t)(clock_now_ms() - t->dialled_ms);
+    t->connected_ms = clock_now_ms();
+    t->connect_ms = (uint32_t)(t->connected_ms - t->dialled_ms);
     mptcp_tune(t->fd);
     int err = manage_paths(t);
     if (!err)
