@@ -96,7 +96,7 @@ static enum pipe_result produce_sealed(struct pipe *p)
 {
     if (!p->cipher)
         return PIPE_WANT_READ; /* the last record has been sealed */
-    if (record_rekey_due(p->cipher))
+    if (record_seals_left(p->cipher) == 0)
         return seal_control(p, RECORD_REKEY, NULL, 0);
     if (p->owes_pong) {
         p->owes_pong = false;
@@ -111,27 +111,22 @@ static enum pipe_result take_record(struct pipe *p, const struct record *r)
         return PIPE_PROTOCOL; /* nothing comes after FIN or RESET */
     switch (r->type) {
     case RECORD_DATA:
-        if (r->len == 0)
-            return PIPE_PROTOCOL;
         p->bytes += r->len;
         add_span(p, r->payload, r->len);
         return PIPE_GO;
     case RECORD_FIN:
         p->stage = PIPE_FINISHING;
-        return r->len == 0 ? PIPE_GO : PIPE_PROTOCOL;
+        return PIPE_GO;
     case RECORD_RESET:
         p->stage = PIPE_RESETTING;
-        return r->len == 1 ? PIPE_GO : PIPE_PROTOCOL;
-    case RECORD_REKEY:
-        return r->len == 0 ? PIPE_GO : PIPE_PROTOCOL;
-    case RECORD_PING:
-        if (r->len != sizeof(p->reverse->pong))
-            return PIPE_PROTOCOL;
-        memcpy(p->reverse->pong, r->payload, r->len);
+        return PIPE_GO;
+    case RECORD_PING: /* of several, the last one is answered */
+        memcpy(p->reverse->pong, r->payload, sizeof(p->reverse->pong));
         p->reverse->owes_pong = true;
         return PIPE_GO;
     case RECORD_PONG:
-        return r->len == sizeof(p->pong) ? PIPE_GO : PIPE_PROTOCOL;
+    case RECORD_REKEY:
+        return PIPE_GO;
     default:
         return PIPE_PROTOCOL;
     }
@@ -219,12 +214,16 @@ static int read_spans(struct pipe *p, struct iovec spans[FRAMES])
         spans[0] = (struct iovec){.iov_base = b->data + b->end, .iov_len = BUFFER_SIZE - b->end};
         return 1;
     }
-    for (size_t i = 0, at = 0; i < FRAMES; i++, at += RECORD_MAX) {
+    /* No more than this key still seals: produce_sealed() has made sure of one. */
+    uint32_t left = record_seals_left(p->cipher);
+    int count = left < FRAMES ? (int)left : FRAMES;
+    size_t at = 0;
+    for (int i = 0; i < count; i++, at += RECORD_MAX) {
         size_t room = BUFFER_SIZE - at - RECORD_OVERHEAD;
         spans[i] = (struct iovec){.iov_base = b->data + at + RECORD_HEAD,
                                   .iov_len = room < RECORD_PAYLOAD_MAX ? room : RECORD_PAYLOAD_MAX};
     }
-    return FRAMES;
+    return count;
 }
 
 static enum pipe_result source_ended(struct pipe *p)
@@ -330,6 +329,7 @@ void pipe_send_reset(struct pipe *p, uint8_t code)
 {
     assert(p->kind == PIPE_SEAL && p->stage != PIPE_ENDED);
     p->stage = PIPE_RESETTING;
+    p->owes_pong = false;
     p->pong[0] = code;
 }
 

@@ -67,9 +67,16 @@ static int next_key(struct record_cipher *cipher)
     return err;
 }
 
+uint32_t record_seals_left(const struct record_cipher *cipher)
+{
+    const uint64_t last = RECORD_REKEY_AFTER - 1; /* that one is REKEY itself */
+
+    return cipher->counter < last ? (uint32_t)(last - cipher->counter) : 0;
+}
+
 int record_rekey_due(const struct record_cipher *cipher)
 {
-    return cipher->counter >= RECORD_REKEY_AFTER - 1;
+    return record_seals_left(cipher) == 0;
 }
 
 int record_seal(struct record_cipher *cipher, enum record_type type, uint8_t *frame, size_t len)

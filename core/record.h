@@ -35,7 +35,10 @@ void record_cipher_free(struct record_cipher *cipher); /* NULL is fine */
  * them. Returns the record's length (len + RECORD_OVERHEAD), or -errno: -EKEYEXPIRED while a REKEY
  * is due and this is none. After a failure the cipher is of no more use. */
 int record_seal(struct record_cipher *cipher, enum record_type type, uint8_t *frame, size_t len);
-/* True when the next record must be REKEY: then seal one with len 0; that changes the key. */
+/* How many records may be sealed before REKEY; 0: the next one must be REKEY, with len 0, which
+ * changes the key. */
+uint32_t record_seals_left(const struct record_cipher *cipher);
+/* The same as none left. */
 int record_rekey_due(const struct record_cipher *cipher);
 
 struct record {
