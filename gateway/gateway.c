@@ -28,6 +28,9 @@ static const struct timeval drain_patience = {.tv_sec = 10};
 /* Rates are measured while flows run; an idle gateway sleeps. */
 static const struct timeval sample_interval = {.tv_sec = 1};
 
+/* Whose packets come to us. */
+enum interception { INTERCEPT_NONE, INTERCEPT_RUNNING, INTERCEPT_ALL };
+
 struct gateway {
     struct gateway_config *config;
     struct event_base *base;
@@ -47,7 +50,8 @@ struct gateway {
     struct event *reaper, *sampler, *drained;
     struct flow_totals totals;
     uint64_t started_ms, next_id;
-    bool intercepting, stopping;
+    enum interception interception;
+    bool stopping;
     struct log_limit crowded;
 };
 
@@ -76,21 +80,30 @@ static void write_removal(const struct gateway_config *config, FILE *out)
     intercept_write_removal(out);
 }
 
-static int set_interception(struct gateway *g, bool on)
+static const struct {
+    void (*write_rules)(const struct gateway_config *config, FILE *out);
+    const char *says;
+} interceptions[] = {
+    [INTERCEPT_NONE] = {write_removal, "not intercepting"},
+    [INTERCEPT_RUNNING] = {intercept_write_running,
+                           "new LAN connections take the router's normal way; running ones go on"},
+    [INTERCEPT_ALL] = {intercept_write_rules, "intercepting: LAN connections take the bond"},
+};
+
+/* The policy routes stand while the table does: without them it would lead nowhere. */
+static void set_interception(struct gateway *g, enum interception next)
 {
-    if (g->intercepting == on)
-        return 0;
-    int err = on ? routes_intercept(g->routes, true) : 0;
-    if (!err)
-        err = apply_rules(g, on ? intercept_write_rules : write_removal);
+    if (g->interception == next)
+        return;
+    int err = next == INTERCEPT_NONE ? 0 : routes_intercept(g->routes, true);
     if (err)
-        return err;
-    if (!on)
+        log_error(LABEL, "cannot set the routes of intercepted packets: %s", strerror(-err));
+    if (err || apply_rules(g, interceptions[next].write_rules))
+        return;
+    if (next == INTERCEPT_NONE)
         routes_intercept(g->routes, false);
-    g->intercepting = on;
-    log_info(LABEL, on ? "intercepting: LAN connections take the bond"
-                       : "not intercepting: LAN connections take the router's normal way");
-    return 0;
+    g->interception = next;
+    log_info(LABEL, "%s", interceptions[next].says);
 }
 
 /* Fail open: without a concentrator new connections go direct, unless refusal is asked for. */
@@ -99,7 +112,10 @@ static void decide_interception(struct gateway *g)
     bool reachable = concentrators_choose(g->concentrators) != NULL;
     bool refuse = g->config->when_unreachable == UNREACHABLE_REFUSE;
 
-    set_interception(g, !g->stopping && (reachable || refuse));
+    if (!g->stopping && (reachable || refuse))
+        set_interception(g, INTERCEPT_ALL);
+    else
+        set_interception(g, g->totals.active > 0 ? INTERCEPT_RUNNING : INTERCEPT_NONE);
 }
 
 static void on_concentrators_changed(void *arg)
@@ -166,6 +182,8 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
     event_del(g->sampler);
     if (g->stopping)
         event_base_loopbreak(g->base);
+    else
+        decide_interception(g);
 }
 
 static void on_sample(evutil_socket_t fd, short what, void *arg)
@@ -205,7 +223,7 @@ static struct json_object *answer_status(void *arg)
     struct gateway *g = arg;
 
     return report_status(&g->flow_context, &g->gauges, &g->totals, clock_now_ms() - g->started_ms,
-                         g->intercepting);
+                         g->interception == INTERCEPT_ALL);
 }
 
 static struct json_object *answer_flows(void *arg)
@@ -234,7 +252,7 @@ static void on_stop(void *arg)
     struct gateway *g = arg;
 
     g->stopping = true;
-    set_interception(g, false);
+    decide_interception(g);
     if (g->totals.active == 0) {
         event_base_loopbreak(g->base);
         return;
@@ -484,8 +502,8 @@ static void free_event(struct event *event)
  * could not. */
 static int stop(struct gateway *g)
 {
-    if (g->guard && g->intercepting)
-        set_interception(g, false); /* before its flows are reset: clients that retry go direct */
+    if (g->guard)
+        set_interception(g, INTERCEPT_NONE); /* clients of flows that are reset now may go direct */
     list_each(node, &g->flows)
     {
         list_remove(node);

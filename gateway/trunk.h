@@ -39,7 +39,8 @@ enum trunk_failure {
     TRUNK_NO_UPLINK,   /* the schedule has none */
     TRUNK_UNREACHABLE, /* every dial failed; error says how the last one did */
     TRUNK_SILENT,      /* nobody answered in time */
-    TRUNK_REJECTED,    /* connected, and closed without a word: that is how a bad HELLO is met */
+    TRUNK_REJECTED,    /* closed without a word, and late: that is how a bad HELLO is met */
+    TRUNK_HUNG_UP,     /* closed without a word, at once: a program that ends, or another one */
     TRUNK_REFUSED,     /* error is the refusal's code */
     TRUNK_CHALLENGED,  /* twice */
     TRUNK_BAD,         /* the answer was not made with our key */
