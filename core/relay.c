@@ -18,6 +18,7 @@
 /* Free buffers kept for the next flow: 1 MiB. */
 #define BUFFERS_KEPT 16
 static const struct timeval sweep_interval = {.tv_sec = 15};
+static const struct timeval linger_interval = {.tv_usec = 20 * 1000};
 /* How long a RESET record may take to leave before the connection itself is reset. */
 static const struct timeval reset_patience = {.tv_sec = 1};
 /* With more than this unsent, a reset does not queue behind it. */
@@ -28,8 +29,9 @@ struct relay_group {
     struct relay_limits limits;
     struct buffer_pool *pool;
     struct hangup_watch *hangups;
-    struct list relays;
-    struct event *sweep; /* runs only while there are relays */
+    struct list relays, lingering;
+    struct event *sweep;  /* runs only while there are relays */
+    struct event *linger; /* and while some linger */
 };
 
 enum channel_waits { WAITS_FOR_NOTHING, WAITS_TO_READ, WAITS_TO_WRITE };
@@ -47,6 +49,7 @@ struct channel {
 enum relay_state {
     RELAY_RUNNING,
     RELAY_RESETTING, /* near is gone; RESET is on its way to far */
+    RELAY_LINGERING, /* both directions have ended; the kernel still has bytes to deliver */
     RELAY_ENDED
 };
 
@@ -64,6 +67,7 @@ struct relay {
 };
 
 static void channel_run(struct channel *c);
+static void on_linger(evutil_socket_t fd, short what, void *arg);
 static void sweep(evutil_socket_t fd, short what, void *arg);
 
 const char *relay_end_name(enum relay_end why)
@@ -86,10 +90,12 @@ struct relay_group *relay_group_new(struct event_base *base, const struct relay_
     g->base = base;
     g->limits = *limits;
     list_init(&g->relays);
+    list_init(&g->lingering);
     g->pool = buffer_pool_new(BUFFERS_KEPT);
     g->hangups = hangup_watch_new(base);
     g->sweep = event_new(base, -1, EV_PERSIST, sweep, g);
-    if (!g->pool || !g->hangups || !g->sweep) {
+    g->linger = evtimer_new(base, on_linger, g);
+    if (!g->pool || !g->hangups || !g->sweep || !g->linger) {
         relay_group_free(g);
         return NULL;
     }
@@ -100,9 +106,11 @@ void relay_group_free(struct relay_group *g)
 {
     if (!g)
         return;
-    assert(list_empty(&g->relays));
+    assert(list_empty(&g->relays) && list_empty(&g->lingering));
     if (g->sweep)
         event_free(g->sweep);
+    if (g->linger)
+        event_free(g->linger);
     hangup_watch_free(g->hangups);
     buffer_pool_free(g->pool);
     free(g);
@@ -190,6 +198,36 @@ static void near_reset(struct relay *r)
     channel_run(&r->outward);
 }
 
+/* One byte may be outstanding: the FIN itself, whose loss costs nobody any data. */
+static bool is_delivered(const struct relay *r)
+{
+    return unsent_bytes(r->near_fd) <= 1 && unsent_bytes(r->far_fd) <= 1;
+}
+
+/* Both directions have ended. A closed socket would go on delivering by itself, but not after our
+ * exit, when its packets' routes are gone: so a flow ends when its last byte has arrived. */
+static void ended_in_order(struct relay *r)
+{
+    if (is_delivered(r)) {
+        finish(r, RELAY_END_DONE);
+        return;
+    }
+    r->state = RELAY_LINGERING;
+    list_remove(&r->node);
+    list_append(&r->group->lingering, &r->node);
+    if (!event_pending(r->group->linger, EV_TIMEOUT, NULL))
+        event_add(r->group->linger, &linger_interval);
+}
+
+static int socket_error(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    return error;
+}
+
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     finish(arg, RELAY_END_NEAR_RESET);
@@ -214,11 +252,7 @@ static void sink_reset(struct channel *c)
 /* The source of a channel that does not read now has hung up: was that a reset? */
 static void check_hangup(struct channel *c)
 {
-    int error = 0;
-    socklen_t len = sizeof(error);
-
-    getsockopt(c->pipe.source, SOL_SOCKET, SO_ERROR, &error, &len);
-    if (error)
+    if (socket_error(c->pipe.source))
         source_reset(c);
 }
 
@@ -240,7 +274,7 @@ static void channel_done(struct channel *c)
     if (r->state == RELAY_RESETTING) /* far answers with its own end */
         channel_wait(&r->inward, WAITS_TO_READ);
     else if (r->outward.pipe.stage == PIPE_ENDED && r->inward.pipe.stage == PIPE_ENDED)
-        finish(r, RELAY_END_DONE);
+        ended_in_order(r);
     else if (c->source_hung_up)
         check_hangup(c);
 }
@@ -406,6 +440,28 @@ static bool is_idle(struct relay *r, uint64_t now_ms)
         r->last_active_ms = now_ms;
     r->unsent = unsent;
     return now_ms - r->last_active_ms > limit;
+}
+
+static void linger_on(struct relay *r, uint64_t now_ms)
+{
+    if (socket_error(r->near_fd))
+        finish(r, RELAY_END_NEAR_RESET);
+    else if (socket_error(r->far_fd))
+        finish(r, RELAY_END_FAR_RESET);
+    else if (is_delivered(r))
+        finish(r, RELAY_END_DONE);
+    else if (is_idle(r, now_ms))
+        finish(r, RELAY_END_IDLE);
+}
+
+static void on_linger(evutil_socket_t fd, short what, void *arg)
+{
+    struct relay_group *g = arg;
+    uint64_t now_ms = clock_now_ms();
+
+    list_each(node, &g->lingering) linger_on(list_entry(node, struct relay, node), now_ms);
+    if (!list_empty(&g->lingering))
+        event_add(g->linger, &linger_interval);
 }
 
 static void sweep(evutil_socket_t fd, short what, void *arg)
