@@ -79,6 +79,7 @@ static void start_relay(struct session *s, int fd)
     event_del(s->far_event);
     event_del(s->deadline);
     hangup_remove(s->group->hangups, s->far_fd);
+    mptcp_open_window(s->far_fd); /* it may have waited, warm */
     s->relay = relay_new(s->group->relays, &setup);
     if (!s->relay) {
         mptcp_reset(fd);

@@ -43,5 +43,8 @@ void mptcp_reset(int fd);
 
 /* TCP_NODELAY, SO_KEEPALIVE and its times where the kernel takes them. Never fails. */
 void mptcp_tune(int fd);
+/* For a connection that has been idle, before bulk data comes: the kernel (seen in 6.18) takes the
+ * pause for a round trip, and for as long again leaves the receive window at 64 KiB. */
+void mptcp_open_window(int fd);
 
 #endif
