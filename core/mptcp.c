@@ -11,11 +11,11 @@
 /* More than uplinks: those that are closing count, too. */
 #define SUBFLOWS_MAX 32
 
-/* Rarely, since every subflow of every idle flow pays for it, on metered uplinks too; but before
- * the NAT of a mobile carrier forgets the connection (some do after 5 minutes). */
 /* What a receive window starts with: 100 Mb/s over 160 ms. */
 #define WINDOW_BYTES (2 << 20)
 
+/* Rarely, since every subflow of every idle flow pays for it, on metered uplinks too; but before
+ * the NAT of a mobile carrier forgets the connection (some do after 5 minutes). */
 #define KEEPALIVE_IDLE_S 240
 #define KEEPALIVE_INTERVAL_S 15
 #define KEEPALIVE_PROBES 4
