@@ -199,7 +199,7 @@ class Runner:
         label, directory, options = BUILDS[name]
         if name not in self._built:
             result = self.run(f"build: {label}", read_build, "sh", "-ec",
-                              'cmake -S . -G Ninja -DWERROR=ON -B "$@"\n'
+                              'cmake -S . -DWERROR=ON -B "$@"\n'
                               f'cmake --build "$1" -j {JOBS}', "sh", directory, *options)
             if result.failed:
                 raise SystemExit
@@ -208,7 +208,7 @@ class Runner:
 
 
 BUILDS = {
-    "plain": ("gcc", BUILD, ["-DCMAKE_C_COMPILER=gcc"]),
+    "plain": ("gcc", BUILD, ["-DSANITIZE=OFF", "-DFUZZ=OFF", "-DTESTS=ON"]),
     "asan": ("gcc, ASan and UBSan", BUILD / "asan", ["-DCMAKE_C_COMPILER=gcc", "-DSANITIZE=ON"]),
     "clang": ("clang", BUILD / "clang", ["-DCMAKE_C_COMPILER=clang"]),
     "fuzz": ("clang, libFuzzer", BUILD / "fuzz",
@@ -314,7 +314,7 @@ def main() -> int:
     parser.add_argument("steps", nargs="*", metavar="STEP", choices=[[], *STEPS],
                         help=f"of {', '.join(STEPS)}; without any: {', '.join(USUAL)}")
     steps = parser.parse_args().steps or USUAL
-    for name in ("BONDWAY", "NETLAB_LINK", "NETLAB_PROBE", "PYTHONPATH", "PYTEST_ADDOPTS"):
+    for name in ("BONDWAY", "CC", "CFLAGS", "NETLAB_LINK", "NETLAB_PROBE", "PYTHONPATH", "PYTEST_ADDOPTS"):
         os.environ.pop(name, None)
     os.environ.update(PYTHONDONTWRITEBYTECODE="1", UBSAN_OPTIONS="print_stacktrace=1")
     LOGS.mkdir(parents=True, exist_ok=True)
