@@ -63,6 +63,8 @@ struct relay {
     uint64_t last_active_ms;
     int unsent; /* at the last sweep */
     relay_ended *ended;
+    uint64_t grown_at; /* payload bytes; UINT64_MAX: not watched */
+    void (*grown)(void *arg);
     void *arg;
 };
 
@@ -315,6 +317,20 @@ static void channel_settle(struct channel *c, enum pipe_result result)
     }
 }
 
+static uint64_t payload_bytes(const struct relay *r)
+{
+    return r->outward.pipe.bytes + r->inward.pipe.bytes;
+}
+
+static void note_traffic(struct relay *r)
+{
+    r->last_active_ms = clock_now_ms();
+    if (payload_bytes(r) < r->grown_at)
+        return;
+    r->grown_at = UINT64_MAX;
+    r->grown(r->arg);
+}
+
 /* May end the relay: callers return right after. */
 static void channel_run(struct channel *c)
 {
@@ -322,7 +338,7 @@ static void channel_run(struct channel *c)
     enum pipe_result result = pipe_pump(&c->pipe);
 
     if (c->pipe.traffic != before)
-        c->relay->last_active_ms = clock_now_ms();
+        note_traffic(c->relay);
     channel_settle(c, result);
 }
 
@@ -373,6 +389,8 @@ struct relay *relay_new(struct relay_group *g, const struct relay_setup *setup)
     r->near_fd = setup->near_fd;
     r->far_fd = setup->far_fd;
     r->ended = setup->ended;
+    r->grown_at = UINT64_MAX;
+    r->grown = setup->grown;
     r->arg = setup->arg;
     r->last_active_ms = clock_now_ms();
     channel_init(&r->outward, r, setup->seal ? PIPE_SEAL : PIPE_PLAIN, r->near_fd, r->far_fd,
@@ -410,6 +428,11 @@ void relay_start_inward(struct relay *r, struct buffer *first)
     if (first)
         pipe_prepend(&r->inward.pipe, first);
     channel_start(&r->inward);
+}
+
+void relay_watch_growth(struct relay *r, uint64_t bytes)
+{
+    r->grown_at = payload_bytes(r) + bytes;
 }
 
 void relay_abort(struct relay *r)

@@ -43,6 +43,9 @@ struct relay_setup {
     int near_fd, far_fd;               /* non-blocking; a successful relay_new takes them */
     struct record_cipher *seal, *open; /* both or neither; taken likewise */
     relay_ended *ended;
+    /* Called when so many payload bytes have moved since relay_watch_growth(), both directions
+     * together, once for each call of that; NULL: not wanted. */
+    void (*grown)(void *arg);
     void *arg;
 };
 
@@ -53,6 +56,7 @@ void relay_start_outward(struct relay *relay);
 /* far -> near begins. first: bytes already read from far, still sealed in sealed mode (taken), or
  * NULL. */
 void relay_start_inward(struct relay *relay, struct buffer *first);
+void relay_watch_growth(struct relay *relay, uint64_t bytes);
 /* Ends it without calling ended: resets and closes both sockets. */
 void relay_abort(struct relay *relay);
 /* Releases memory; aborts first if it still runs. NULL is fine. */

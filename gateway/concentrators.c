@@ -391,7 +391,7 @@ void concentrators_uplinks_changed(struct concentrators *cs)
         {
             struct warm *w = list_entry(node, struct warm, node);
             if (trunk_paths(w->trunk))
-                paths_set_roles(trunk_paths(w->trunk), schedule.roles);
+                paths_set_schedule(trunk_paths(w->trunk), &schedule);
             else if (c->state != CONCENTRATOR_UP)
                 bury(w); /* it dials by what was; below by what is */
         }

@@ -17,6 +17,11 @@
  * loses no more than this. */
 static const struct timeval first_bytes_patience = {.tv_usec = 10 * 1000};
 
+/* A flow carries much from so many bytes on, until it has been quiet for so long: more than an
+ * initial window of ten segments, which leaves in one burst anyway. */
+#define MUCH_BYTES (16 * 1024)
+#define QUIET_MS 1000
+
 struct flow {
     const struct flow_context *context;
     struct list node;
@@ -29,7 +34,7 @@ struct flow {
     struct trunk *trunk;
     struct relay *relay;
     struct event *first_bytes; /* of the client, or their patience */
-    bool decided;
+    bool decided, carries_much;
     enum open_mode mode;
     size_t early_len; /* bytes that went with OPEN, and are still in the client's socket too */
 };
@@ -139,10 +144,31 @@ static void on_relay_ended(void *arg, enum relay_end why)
     flow_close(arg, relay_end_name(why), why != RELAY_END_DONE && why != RELAY_END_NEAR_RESET);
 }
 
+static void on_grown(void *arg)
+{
+    struct flow *f = arg;
+
+    f->carries_much = true;
+    if (trunk_paths(f->trunk))
+        paths_set_narrow(trunk_paths(f->trunk), false);
+}
+
+void flow_look(struct flow *f, uint64_t now_ms)
+{
+    if (f->state != FLOW_RELAYING || !f->carries_much ||
+        now_ms - relay_last_active_ms(f->relay) < QUIET_MS)
+        return;
+    f->carries_much = false;
+    if (trunk_paths(f->trunk))
+        paths_set_narrow(trunk_paths(f->trunk), true);
+    relay_watch_growth(f->relay, MUCH_BYTES);
+}
+
 static void on_opened(void *arg)
 {
     struct flow *f = arg;
-    struct relay_setup setup = {.near_fd = f->client_fd, .ended = on_relay_ended, .arg = f};
+    struct relay_setup setup = {
+        .near_fd = f->client_fd, .ended = on_relay_ended, .grown = on_grown, .arg = f};
 
     setup.far_fd = trunk_take(f->trunk, &setup.seal, &setup.open);
     if (f->mode == OPEN_PLAIN) {
@@ -162,6 +188,7 @@ static void on_opened(void *arg)
     f->state = FLOW_RELAYING;
     log_debug(f->label, "relaying uplink=%s after_ms=%llu", trunk_first_uplink(f->trunk),
               (unsigned long long)(clock_now_ms() - f->started_ms));
+    relay_watch_growth(f->relay, MUCH_BYTES);
     relay_start_outward(f->relay);
     relay_start_inward(f->relay, NULL);
 }
@@ -283,7 +310,7 @@ void flow_reschedule(struct flow *f)
     gauges_schedule(c->trunks->gauges, c->trunks->uplinks,
                     trunk_station(f->trunk)->entry->address.family, f->policy.scheduler,
                     f->policy.uplinks, &schedule);
-    paths_set_roles(trunk_paths(f->trunk), schedule.roles);
+    paths_set_schedule(trunk_paths(f->trunk), &schedule);
 }
 
 void flow_status(const struct flow *f, struct flow_status *out)

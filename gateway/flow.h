@@ -40,6 +40,8 @@ struct flow *flow_new(const struct flow_context *context, uint64_t id, int fd,
 void flow_start(struct flow *flow);
 /* Resets what is left of it. NULL is fine. */
 void flow_free(struct flow *flow);
+/* To be called every second: a flow that has become quiet gives uplinks back. */
+void flow_look(struct flow *flow, uint64_t now_ms);
 /* The uplinks have changed: its roles follow. */
 void flow_reschedule(struct flow *flow);
 

@@ -189,9 +189,11 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
 static void on_sample(evutil_socket_t fd, short what, void *arg)
 {
     struct gateway *g = arg;
+    uint64_t now_ms = clock_now_ms();
 
     for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
-        gauge_sample(&g->gauges.of[i], uplinks_get(g->uplinks, i), clock_now_ms());
+        gauge_sample(&g->gauges.of[i], uplinks_get(g->uplinks, i), now_ms);
+    list_each(node, &g->flows) flow_look(flow_of_node(node), now_ms);
 }
 
 static void on_accepted(void *arg, int fd, const struct addr *client)

@@ -43,6 +43,8 @@ struct paths {
     bool joinable; /* the kernel calls the connection fully established: data has come */
     struct addr remote;
     enum role roles[UPLINKS_MAX];
+    bool narrows, narrow; /* both: only `lead` is active, of those that may be */
+    uint8_t lead;         /* an uplink */
     struct retry retries[UPLINKS_MAX];
     uint8_t joins[UPLINKS_MAX]; /* so far, modulo 256 */
     struct path list[SUBFLOWS_MAX];
@@ -97,6 +99,13 @@ static const struct addr *wanted_address(const struct paths *p, uint32_t uplink)
     return &uplink_route(u, p->remote.family)->address;
 }
 
+static enum role role_of(const struct paths *p, uint32_t uplink)
+{
+    if (p->roles[uplink] == ROLE_ACTIVE && p->narrows && p->narrow && uplink != p->lead)
+        return ROLE_STANDBY;
+    return p->roles[uplink];
+}
+
 static bool is_sound(const struct paths *p, const struct path *path)
 {
     const struct addr *wanted = wanted_address(p, path->uplink);
@@ -139,7 +148,7 @@ static void join(struct paths *p, uint32_t uplink, const struct addr *from)
     const struct uplink *u = uplinks_get(p->registry->uplinks, uplink);
     struct addr local = *from;
     uint8_t id = next_id(p, u);
-    bool backup = p->roles[uplink] == ROLE_STANDBY;
+    bool backup = role_of(p, uplink) == ROLE_STANDBY;
 
     local.port = 0;
     int err = path_manager_create(p->registry->manager, p->token, id, &local, u->ifindex, backup,
@@ -155,7 +164,7 @@ static void join(struct paths *p, uint32_t uplink, const struct addr *from)
                                         .local_id = id,
                                         .local = local,
                                         .remote = p->remote,
-                                        .role = p->roles[uplink],
+                                        .role = role_of(p, uplink),
                                         .since_ms = clock_now_ms()};
 }
 
@@ -211,9 +220,26 @@ static void settle_existing(struct paths *p)
     }
 }
 
+/* Another uplink leads a narrow connection when its first one is gone. */
+static void settle_lead(struct paths *p)
+{
+    const struct addr *from = wanted_address(p, p->lead);
+
+    if (from && has_path(p, p->lead, from))
+        return;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct path *path = &p->list[i];
+        if (path->state == PATH_ESTABLISHED && is_sound(p, path) &&
+            p->roles[path->uplink] == ROLE_ACTIVE) {
+            p->lead = path->uplink;
+            return;
+        }
+    }
+}
+
 static void settle_role(struct paths *p, struct path *path)
 {
-    enum role role = p->roles[path->uplink];
+    enum role role = role_of(p, path->uplink);
 
     if (path->state != PATH_ESTABLISHED || path->role == role || role == ROLE_OFF)
         return;
@@ -256,6 +282,7 @@ static bool settle(struct paths *p)
         missing = true;
     }
     settle_existing(p);
+    settle_lead(p);
     for (size_t i = 0; i < p->count; i++) {
         settle_role(p, &p->list[i]);
         missing = missing || p->list[i].state != PATH_ESTABLISHED;
@@ -315,7 +342,7 @@ static void on_subflow_established(struct paths *p, const struct path_event *e)
         if (p->count == SUBFLOWS_MAX)
             return;
         path = &p->list[p->count++];
-        *path = (struct path){.uplink = (uint8_t)uplink, .role = p->roles[uplink]};
+        *path = (struct path){.uplink = (uint8_t)uplink, .role = role_of(p, (uint32_t)uplink)};
     }
     if (path->state == PATH_JOINING && path->since_ms)
         note_joined(p, path);
@@ -394,7 +421,7 @@ void paths_registry_free(struct paths_registry *r)
 
 struct paths *paths_new(struct paths_registry *r, uint32_t token, uint32_t first,
                         const struct addr *local, const struct addr *remote,
-                        const enum role roles[UPLINKS_MAX])
+                        const struct schedule *schedule)
 {
     struct paths *p = calloc(1, sizeof(*p));
 
@@ -403,7 +430,10 @@ struct paths *paths_new(struct paths_registry *r, uint32_t token, uint32_t first
     p->registry = r;
     p->token = token;
     p->remote = *remote;
-    memcpy(p->roles, roles, sizeof(p->roles));
+    memcpy(p->roles, schedule->roles, sizeof(p->roles));
+    p->narrows = schedule->narrows;
+    p->narrow = true;
+    p->lead = (uint8_t)first;
     p->list[p->count++] = (struct path){.state = PATH_ESTABLISHED,
                                         .uplink = (uint8_t)first,
                                         .local = *local,
@@ -428,9 +458,18 @@ void paths_free(struct paths *p)
     free(p);
 }
 
-void paths_set_roles(struct paths *p, const enum role roles[UPLINKS_MAX])
+void paths_set_schedule(struct paths *p, const struct schedule *schedule)
 {
-    memcpy(p->roles, roles, sizeof(p->roles));
+    memcpy(p->roles, schedule->roles, sizeof(p->roles));
+    p->narrows = schedule->narrows;
+    settle_and_watch(p);
+}
+
+void paths_set_narrow(struct paths *p, bool narrow)
+{
+    if (p->narrow == narrow)
+        return;
+    p->narrow = narrow;
     settle_and_watch(p);
 }
 

@@ -35,14 +35,17 @@ enum path_state {
  * subflow runs from `local` on uplink `first`. NULL: out of memory. */
 struct paths *paths_new(struct paths_registry *registry, uint32_t token, uint32_t first,
                         const struct addr *local, const struct addr *remote,
-                        const enum role roles[UPLINKS_MAX]);
+                        const struct schedule *schedule);
 /* The first bytes from the peer have come: from now on the kernel allows joins, and they are made.
  * (Its event MPTCP_EVENT_ESTABLISHED comes a little too early: ENOTCONN.) */
 void paths_allow_joins(struct paths *paths);
 void paths_free(struct paths *paths); /* NULL is fine; the kernel's subflows live on */
 
 /* Other roles from now on. */
-void paths_set_roles(struct paths *paths, const enum role roles[UPLINKS_MAX]);
+void paths_set_schedule(struct paths *paths, const struct schedule *schedule);
+/* It carries much now, or little: where the schedule narrows, the active uplinks but one stand by
+ * meanwhile. It begins narrow. */
+void paths_set_narrow(struct paths *paths, bool narrow);
 
 /* An uplink's state or address has changed: every connection follows. */
 void paths_uplink_changed(struct paths_registry *registry);

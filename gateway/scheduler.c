@@ -46,6 +46,7 @@ static void decide_bond(const struct uplink_view *uplinks, size_t n, uint32_t al
         out->order[out->n_order++] = (uint8_t)i;
     }
     order_by_start(uplinks, out);
+    out->narrows = true;
 }
 
 typedef void decide(const struct uplink_view *uplinks, size_t n, uint32_t allowed,

@@ -25,6 +25,10 @@ struct uplink_view {
 
 struct schedule {
     enum role roles[UPLINKS_MAX];
+    /* A flow that carries little runs on one uplink, with the other active ones standing by; while
+     * it carries much, it has them all. The kernel would spread even a single answer over all
+     * uplinks, and a page would wait for the slowest. */
+    bool narrows;
     /* Uplinks on which the first subflow may start, best first. */
     uint8_t order[UPLINKS_MAX];
     size_t n_order;

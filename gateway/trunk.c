@@ -331,7 +331,7 @@ static int manage_paths(struct trunk *t)
     if (err)
         return err;
     t->paths = paths_new(t->context->paths, token, t->first_uplink, &local,
-                         &t->station->entry->address, t->schedule.roles);
+                         &t->station->entry->address, &t->schedule);
     return t->paths ? 0 : -ENOMEM;
 }
 
