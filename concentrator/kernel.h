@@ -12,8 +12,9 @@ struct kernel {
     bool changed;
 };
 
-/* Warns, with the remedy, of everything that will keep connections on one path. Goes on. */
-void kernel_prepare(struct kernel *kernel);
+/* receive_buffer: bytes, as configured. Warns, with the remedy, of everything that will keep
+ * connections on one path. Goes on. */
+void kernel_prepare(struct kernel *kernel, uint32_t receive_buffer);
 void kernel_restore(const struct kernel *kernel);
 
 #endif
