@@ -17,12 +17,14 @@
 
 /* Free buffers kept for the next flow: 1 MiB. */
 #define BUFFERS_KEPT 16
-static const struct timeval sweep_interval = {.tv_sec = 15};
+#define SWEEP_MS 15000
 static const struct timeval linger_interval = {.tv_usec = 20 * 1000};
 /* How long a RESET record may take to leave before the connection itself is reset. */
 static const struct timeval reset_patience = {.tv_sec = 1};
 /* With more than this unsent, a reset does not queue behind it. */
 #define RESET_BACKLOG 65536
+/* Reads in one turn of what nobody wants any more. */
+#define DISCARDS_PER_TURN 16
 
 struct relay_group {
     struct event_base *base;
@@ -30,7 +32,8 @@ struct relay_group {
     struct buffer_pool *pool;
     struct hangup_watch *hangups;
     struct list relays, lingering;
-    struct event *sweep;  /* runs only while there are relays */
+    struct event *sweep; /* runs only while there are relays */
+    struct timeval sweep_interval;
     struct event *linger; /* and while some linger */
 };
 
@@ -83,6 +86,17 @@ const char *relay_end_name(enum relay_end why)
     return names[why];
 }
 
+/* A quarter of the shorter limit, so that it is kept about as exactly. */
+static struct timeval sweep_interval(const struct relay_limits *limits)
+{
+    uint32_t ms =
+        limits->idle_ms < limits->half_closed_ms ? limits->idle_ms / 4 : limits->half_closed_ms / 4;
+
+    if (ms > SWEEP_MS)
+        ms = SWEEP_MS;
+    return (struct timeval){.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+}
+
 struct relay_group *relay_group_new(struct event_base *base, const struct relay_limits *limits)
 {
     struct relay_group *g = calloc(1, sizeof(*g));
@@ -91,6 +105,7 @@ struct relay_group *relay_group_new(struct event_base *base, const struct relay_
         return NULL;
     g->base = base;
     g->limits = *limits;
+    g->sweep_interval = sweep_interval(limits);
     list_init(&g->relays);
     list_init(&g->lingering);
     g->pool = buffer_pool_new(BUFFERS_KEPT);
@@ -154,11 +169,16 @@ static void stop(struct relay *r)
     }
 }
 
-static void end_socket(int *fd, bool in_order)
+/* Closing alone would leave a socket in the watch as long as a process that has just been forked
+ * holds it, too. */
+static void end_socket(struct relay *r, int *fd, bool in_order)
 {
-    if (*fd != -1 && in_order)
+    if (*fd == -1)
+        return;
+    hangup_remove(r->group->hangups, *fd);
+    if (in_order)
         close(*fd);
-    else if (*fd != -1)
+    else
         mptcp_reset(*fd);
     *fd = -1;
 }
@@ -167,8 +187,8 @@ static void end_socket(int *fd, bool in_order)
 static void finish(struct relay *r, enum relay_end why)
 {
     stop(r);
-    end_socket(&r->near_fd, why == RELAY_END_DONE);
-    end_socket(&r->far_fd, why == RELAY_END_DONE);
+    end_socket(r, &r->near_fd, why == RELAY_END_DONE);
+    end_socket(r, &r->far_fd, why == RELAY_END_DONE);
     r->ended(r->arg, why);
 }
 
@@ -193,7 +213,7 @@ static void near_reset(struct relay *r)
     r->state = RELAY_RESETTING;
     channel_wait(&r->outward, WAITS_FOR_NOTHING);
     channel_wait(&r->inward, WAITS_FOR_NOTHING);
-    end_socket(&r->near_fd, false);
+    end_socket(r, &r->near_fd, false);
     pipe_release(&r->inward.pipe);
     pipe_send_reset(out, 0);
     event_add(&r->deadline, &reset_patience);
@@ -346,10 +366,12 @@ static void channel_run(struct channel *c)
 static void discard_far(struct relay *r)
 {
     char scrap[4096];
-    ssize_t n;
+    ssize_t n = 1;
 
-    while ((n = recv(r->far_fd, scrap, sizeof(scrap), MSG_DONTWAIT)) > 0)
-        ;
+    for (int i = 0; i < DISCARDS_PER_TURN && n > 0; i++)
+        n = recv(r->far_fd, scrap, sizeof(scrap), MSG_DONTWAIT);
+    if (n > 0)
+        return;
     if (n == 0 || (errno != EAGAIN && errno != EINTR))
         finish(r, RELAY_END_NEAR_RESET);
 }
@@ -406,7 +428,7 @@ struct relay *relay_new(struct relay_group *g, const struct relay_setup *setup)
         return NULL;
     }
     if (list_empty(&g->relays))
-        event_add(g->sweep, &sweep_interval);
+        event_add(g->sweep, &g->sweep_interval);
     list_append(&g->relays, &r->node);
     return r;
 }
@@ -440,8 +462,8 @@ void relay_abort(struct relay *r)
     if (r->state == RELAY_ENDED)
         return;
     stop(r);
-    end_socket(&r->near_fd, false);
-    end_socket(&r->far_fd, false);
+    end_socket(r, &r->near_fd, false);
+    end_socket(r, &r->far_fd, false);
 }
 
 void relay_free(struct relay *r)
@@ -495,7 +517,8 @@ static void sweep(evutil_socket_t fd, short what, void *arg)
     list_each(node, &g->relays)
     {
         struct relay *r = list_entry(node, struct relay, node);
-        if (is_idle(r, now_ms))
+        /* One that resets has its own deadline. */
+        if (r->state == RELAY_RUNNING && is_idle(r, now_ms))
             finish(r, RELAY_END_IDLE);
     }
 }

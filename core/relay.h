@@ -24,10 +24,10 @@ const char *relay_end_name(enum relay_end why);
 
 struct relay;
 
-/* What all relays of a thread share: buffers, and the sweep that finds resets on sockets nobody
- * reads right now, idle limits and keepalive. One for each event base. */
+/* What all relays of a thread share: buffers, the watch for resets on sockets that nobody reads
+ * right now, and the sweep for idle ones. One for each event base. */
 struct relay_group;
-struct relay_limits {
+struct relay_limits {        /* overrun by a quarter of the shorter one, or 15 s, at most */
     uint32_t idle_ms;        /* no byte either way */
     uint32_t half_closed_ms; /* the same, once one direction has ended */
 };
