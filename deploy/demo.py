@@ -267,7 +267,7 @@ class Demo:
     def show_speed(self) -> None:
         say = self.screen.say
         self.screen.title("One TCP connection of a client, in Mb/s")
-        say(f"  {'':<28}{'download':>10}{'upload':>16}")
+        say(f"  {'':<28}{'download':>10}{'upload':>17}")
         alone = [0.0, 0.0]
         for uplink in self.lab.uplinks:
             say(f"  {uplink.name + ' alone, without bondway':<28}", end="")
@@ -275,9 +275,9 @@ class Demo:
                 for i, upload in enumerate((False, True)):
                     rate = self.measure(SEALED_PORT, upload)
                     alone[i] += rate
-                    say(f"{rate:>10.1f}      ", end="")
+                    say(f"{rate:>{(10, 17)[i]}.1f}", end="")
             say()
-        say(f"  {'the sum':<28}{alone[0]:>10.1f}      {alone[1]:>10.1f}")
+        say(f"  {'the sum':<28}{alone[0]:>10.1f}{alone[1]:>17.1f}")
         self.start_bond()
         worst = min(percent for label, port in (("bonded, sealed", SEALED_PORT),
                                                 ("bonded, plain", PLAIN_PORT))
@@ -290,7 +290,7 @@ class Demo:
         for sum_alone, upload in zip(alone, (False, True)):
             rate = self.measure(port, upload, lambda: self.check_mode(port))
             percent = 100 * rate / sum_alone
-            self.screen.say(f"{rate:>10.1f} {percent:>3.0f} %", end="")
+            self.screen.say(f"{rate:>10.1f} {percent:>3.0f} % ", end="")
             yield percent
         self.screen.say()
 
@@ -356,7 +356,8 @@ class Demo:
         """Its speed over time, with marks below."""
         step, below = 0.2, ""
         top = sum(uplink.spec.down for uplink in self.lab.uplinks)
-        self.screen.say(f"\n  {self.screen.bars(download.rates(step), top)}")
+        self.screen.say(f"\n  {self.screen.bars(download.rates(step), top)}  "
+                        f"(full height: {top:.0f} Mb/s)")
         for when, what in marks.items():
             below = f"{below:<{int(when / step)}}^ {what} at {when:.1f} s "
         self.screen.say(f"  {below}\n")
