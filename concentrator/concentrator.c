@@ -379,7 +379,7 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
     if (err == 0) {
         raise_descriptor_limit();
         check_probes(c);
-        kernel_prepare(&c->kernel, (uint32_t)peers_config(c->peers)->receive_buffer);
+        kernel_prepare(&c->kernel);
         err = start_workers(c);
     }
     return err;

@@ -2,10 +2,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/log.h"
-#include "core/mptcp.h"
 #include "core/sysctl.h"
 
 /* Beyond the first one, for each connection: as many as Linux before 7.2 takes. */
@@ -71,28 +69,13 @@ static int raise_limits(struct kernel *kernel, struct path_manager *pm)
     return err;
 }
 
-static void check_receive_buffer(uint32_t bytes)
-{
-    int fd = mptcp_tcp_socket(4);
-
-    if (fd < 0)
-        return;
-    if (mptcp_set_receive_buffer(fd, bytes) == -EPERM)
-        log_warning("kernel",
-                    "may not set receive_buffer = %u, so uploads may start slowly: give this "
-                    "program CAP_NET_ADMIN, or run sysctl -w net.core.rmem_max=%u",
-                    bytes, bytes);
-    close(fd);
-}
-
-void kernel_prepare(struct kernel *kernel, uint32_t receive_buffer)
+void kernel_prepare(struct kernel *kernel)
 {
     struct path_manager *pm;
 
     *kernel = (struct kernel){0};
     check_enabled();
     check_path_manager();
-    check_receive_buffer(receive_buffer);
     int err = path_manager_new(&pm, NULL, NULL, NULL);
     if (err == 0) {
         err = raise_limits(kernel, pm);

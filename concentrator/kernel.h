@@ -12,9 +12,8 @@ struct kernel {
     bool changed;
 };
 
-/* receive_buffer: bytes, as configured. Warns, with the remedy, of everything that will keep
- * connections on one path. Goes on. */
-void kernel_prepare(struct kernel *kernel, uint32_t receive_buffer);
+/* Warns, with the remedy, of everything that will keep connections on one path. Goes on. */
+void kernel_prepare(struct kernel *kernel);
 void kernel_restore(const struct kernel *kernel);
 
 #endif

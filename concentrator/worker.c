@@ -119,8 +119,6 @@ static int listen_everywhere(struct worker *w, const struct concentrator_config 
             return err;
         }
         w->n_listeners++;
-        /* If that is refused, kernel_prepare() has said so. */
-        listener_set_receive_buffer(w->listeners[i], (uint32_t)config->receive_buffer);
     }
     return 0;
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "config/option.h"
-#include "core/mptcp.h"
 #include "core/crypto.h"
 
 #define AT(field) .at = offsetof(struct concentrator_config, field)
@@ -119,15 +118,6 @@ static const struct option_row rows[] = {
      .def = "\"120s\"",
      AT(warm_timeout_ms),
      .help = "How long a connection may wait for its first use."},
-    {.name = "receive_buffer",
-     .kind = OPTION_SIZE,
-     .min = 65536,
-     .max = 67108864,
-     .example = "\"4MB\"",
-     AT(receive_buffer),
-     .help =
-         "What a flow may have on its way to us at once; by default 1/128 of the memory, 4 MB at "
-         "most."},
     {.name = "max_unauthenticated",
      .kind = OPTION_INTEGER,
      .min = 1,
@@ -226,8 +216,6 @@ struct concentrator_config *concentrator_config_load(const char *path, FILE *com
     option_file_close(&file);
     if (config->workers == 0)
         config->workers = count_processors();
-    if (config->receive_buffer == 0)
-        config->receive_buffer = mptcp_default_receive_buffer();
     if (!file.failed)
         return config;
     concentrator_config_free(config);

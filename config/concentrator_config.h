@@ -34,7 +34,6 @@ struct concentrator_config {
     size_t n_allow_destinations, n_deny_destinations;
     uint32_t hello_timeout_ms, dial_timeout_ms, idle_timeout_ms, half_closed_timeout_ms,
         warm_timeout_ms;
-    uint64_t receive_buffer; /* bytes, for each flow */
     uint32_t max_unauthenticated, max_unauthenticated_per_source;
     uint32_t max_warm, max_pending_dials; /* for each gateway */
     struct peer_config *peers;            /* malloced; "gateways" in the file */

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "config/option.h"
-#include "core/mptcp.h"
 
 #define AT(field) .at = offsetof(struct gateway_config, field)
 #define LIST_AT(field) AT(field), .count_at = offsetof(struct gateway_config, n_##field)
@@ -298,15 +297,6 @@ static const struct option_row rows[] = {
      .def = "\"10m\"",
      AT(half_closed_timeout_ms),
      .help = "Likewise, when one of its directions has ended."},
-    {.name = "receive_buffer",
-     .kind = OPTION_SIZE,
-     .min = 65536,
-     .max = 67108864,
-     .example = "\"4MB\"",
-     AT(receive_buffer),
-     .help =
-         "What a flow may have on its way to us at once; by default 1/128 of the memory, 4 MB at "
-         "most."},
     {.name = "max_flows",
      .kind = OPTION_INTEGER,
      .min = 1,
@@ -462,8 +452,6 @@ struct gateway_config *gateway_config_load(const char *path, FILE *complaints)
         complete_rules(&file, config);
     }
     option_file_close(&file);
-    if (config->receive_buffer == 0)
-        config->receive_buffer = mptcp_default_receive_buffer();
     if (!file.failed)
         return config;
     gateway_config_free(config);

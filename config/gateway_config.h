@@ -78,7 +78,6 @@ struct gateway_config {
     uint32_t routing_table; /* first of UPLINKS_MAX + 2 tables of ours */
     uint32_t rule_priority; /* first of our policy rules */
     uint32_t dial_timeout_ms, idle_timeout_ms, half_closed_timeout_ms;
-    uint64_t receive_buffer; /* bytes, for each flow */
     uint32_t max_flows;
     struct concentrator_entry concentrators[CONCENTRATORS_MAX];
     size_t n_concentrators;

@@ -159,11 +159,6 @@ int listener_new(struct listener **out, struct event_base *base, enum listener_k
     return 0;
 }
 
-int listener_set_receive_buffer(struct listener *l, uint32_t bytes)
-{
-    return mptcp_set_receive_buffer(l->fd, bytes);
-}
-
 void listener_free(struct listener *l)
 {
     if (!l)

@@ -20,8 +20,6 @@ enum listener_kind {
 /* Binds and listens; IPv6 listeners are V6ONLY. Returns 0, or -errno. */
 int listener_new(struct listener **out, struct event_base *base, enum listener_kind kind,
                  const struct addr *at, listener_accepted *accepted, void *arg);
-/* Of what it accepts from now on: mptcp_set_receive_buffer(). */
-int listener_set_receive_buffer(struct listener *listener, uint32_t bytes);
 void listener_free(struct listener *listener); /* NULL is fine */
 
 #endif

@@ -3,12 +3,10 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/mptcp_uapi.h"
-#include "core/sysctl.h"
 
 /* More than uplinks: those that are closing count, too. */
 #define SUBFLOWS_MAX 32
@@ -172,27 +170,6 @@ void mptcp_reset(int fd)
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     connect(fd, &nobody, sizeof(nobody));
     close(fd);
-}
-
-int mptcp_set_receive_buffer(int fd, uint32_t bytes)
-{
-    int value = (int)bytes;
-    char max[32] = "";
-
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &value, sizeof(value)) == 0)
-        return 0;
-    if (sysctl_read("net/core/rmem_max", max, sizeof(max)) < 0 || atol(max) < value)
-        return -EPERM;
-    return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, sizeof(value)) == -1 ? -errno : 0;
-}
-
-uint32_t mptcp_default_receive_buffer(void)
-{
-    const uint64_t least = 512 * 1024, most = 4 * 1024 * 1024;
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t share = memory / 128;
-
-    return (uint32_t)(share < least ? least : share > most ? most : share);
 }
 
 static void set_int(int fd, int level, int option, int value)

@@ -41,15 +41,6 @@ int mptcp_subflows(int fd, struct mptcp_subflow *out, size_t max);
  * all: connect(AF_UNSPEC) does (kernel.md). */
 void mptcp_reset(int fd);
 
-/* The receive buffer of an MPTCP socket, or of what a listening one accepts. Left to itself, some
- * kernels' autotuning (seen on 6.18) holds a bond far below one of its uplinks for seconds:
- * measured with 50 Mb/s at 20 ms and 60 Mb/s at 60 ms, 12 MB took 1.8 to 4.1 s, with a set
- * buffer 1.2 s. Beyond net.core.rmem_max it needs CAP_NET_ADMIN. Returns 0, or -EPERM: the kernel
- * goes on tuning. */
-int mptcp_set_receive_buffer(int fd, uint32_t bytes);
-/* What this machine's memory allows for one flow: 1/128 of it, 512 kB to 4 MB. */
-uint32_t mptcp_default_receive_buffer(void);
-
 /* TCP_NODELAY, SO_KEEPALIVE and its times where the kernel takes them. Never fails. */
 void mptcp_tune(int fd);
 /* For a connection that has been idle, before bulk data comes: the kernel (seen in 6.18) takes the

@@ -427,15 +427,13 @@ static int start_carriers(struct gateway *g)
     g->relays = relay_group_new(g->base, &limits);
     if (!g->relays)
         return -ENOMEM;
-    g->trunk_context =
-        (struct trunk_context){.base = g->base,
-                               .pool = relay_group_pool(g->relays),
-                               .uplinks = g->uplinks,
-                               .gauges = &g->gauges,
-                               .paths = g->paths,
-                               .suite = crypto_fastest_suite(),
-                               .dial_timeout_ms = g->config->dial_timeout_ms,
-                               .receive_buffer = (uint32_t)g->config->receive_buffer};
+    g->trunk_context = (struct trunk_context){.base = g->base,
+                                              .pool = relay_group_pool(g->relays),
+                                              .uplinks = g->uplinks,
+                                              .gauges = &g->gauges,
+                                              .paths = g->paths,
+                                              .suite = crypto_fastest_suite(),
+                                              .dial_timeout_ms = g->config->dial_timeout_ms};
     int err = concentrators_new(&g->concentrators, &g->trunk_context, g->config,
                                 on_concentrators_changed, g);
     g->flow_context = (struct flow_context){.config = g->config,

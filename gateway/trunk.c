@@ -431,7 +431,6 @@ static int open_socket(struct trunk *t, const struct uplink *uplink)
         fd = mptcp_tcp_socket(family);
     if (fd < 0)
         return fd;
-    mptcp_set_receive_buffer(fd, t->context->receive_buffer);
     int err = bind_to_uplink(fd, uplink, family);
     if (err) {
         close(fd);

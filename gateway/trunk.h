@@ -33,7 +33,6 @@ struct trunk_context {
     struct paths_registry *paths;
     enum crypto_suite suite;
     uint32_t dial_timeout_ms;
-    uint32_t receive_buffer; /* bytes, for each */
 };
 
 enum trunk_failure {
