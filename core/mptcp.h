@@ -43,8 +43,10 @@ void mptcp_reset(int fd);
 
 /* TCP_NODELAY, SO_KEEPALIVE and its times where the kernel takes them. Never fails. */
 void mptcp_tune(int fd);
-/* For a connection that has been idle, before bulk data comes: the kernel (seen in 6.18) takes the
- * pause for a round trip, and for as long again leaves the receive window at 64 KiB. */
+/* Before bulk data may come. Left to itself, the kernel's tuning (seen in 6.18) holds a bond back
+ * for seconds: it takes the time a connection has waited for its round trip, and for as long again
+ * leaves the receive window at 64 KiB; and on paths of 20 and 60 ms it opens late: a download of
+ * 12 MB at 50 + 60 Mb/s took 1.8 to 4.1 s, and takes 1.2 s from an open window. */
 void mptcp_open_window(int fd);
 
 #endif

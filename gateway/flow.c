@@ -188,6 +188,7 @@ static void on_opened(void *arg)
     f->state = FLOW_RELAYING;
     log_debug(f->label, "relaying uplink=%s after_ms=%llu", trunk_first_uplink(f->trunk),
               (unsigned long long)(clock_now_ms() - f->started_ms));
+    mptcp_open_window(relay_far_fd(f->relay)); /* it may have waited, warm */
     relay_watch_growth(f->relay, MUCH_BYTES);
     relay_start_outward(f->relay);
     relay_start_inward(f->relay, NULL);
