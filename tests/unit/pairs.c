@@ -49,6 +49,8 @@ static struct pair connected(enum pair_kind kind)
     assert_true(pair.b >= 0);
     await(pair.a, POLLOUT);
     close(listener);
+    mptcp_tune(pair.a);
+    mptcp_tune(pair.b);
     return pair;
 }
 

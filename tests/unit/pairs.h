@@ -11,7 +11,7 @@ struct pair {
     int a, b;
 };
 
-/* Non-blocking; TCP and MPTCP over 127.0.0.1. Fails the test when that does not work. */
+/* Non-blocking; TCP and MPTCP over 127.0.0.1, tuned. Fails the test when that does not work. */
 struct pair pair_new(enum pair_kind kind);
 const char *pair_kind_name(enum pair_kind kind);
 
