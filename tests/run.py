@@ -71,17 +71,18 @@ def read_build(output: str, code: int) -> Result:
 
 
 def read_lint(output: str, code: int) -> Result:
-    """Lines "ok CHECK" and "FAILED CHECK", each after what it has found."""
+    """Lines "ok CHECK", "skipped CHECK" and "FAILED CHECK", each after what it has found."""
     result, found = Result(), []
     for line in output.splitlines():
         found.append(line)
-        if line.startswith("ok "):
-            result.passed += 1
-            found = []
-        elif line.startswith("FAILED "):
-            result.failed += 1
-            result.details += found
-            found = []
+        verdict = line.split(" ")[0]
+        if verdict not in ("ok", "skipped", "FAILED"):
+            continue
+        result.passed += verdict == "ok"
+        result.skipped += verdict == "skipped"
+        result.failed += verdict == "FAILED"
+        result.details += found if verdict != "ok" else []
+        found = []
     return settle(result, output, code)
 
 
