@@ -3,28 +3,36 @@
     with Lab() as lab, Bonded(lab) as bond:
         lab.client.run(["curl", ...])
         bond.status()["uplinks"]
+
+At the end both must stop in order, with exit code 0 and without a word of a sanitizer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "netlab"))
 
-from netlab import Lab, Process, wait_for  # noqa: E402
+from netlab import Host, Lab, Process, Uplink, wait_for  # noqa: E402
 
 PORT = 7171
+SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:")
 
 
-def find_program() -> Path:
-    """The bondway to test: $BONDWAY, or the one in the build directory."""
+def find_program(fast: bool = False) -> Path:
+    """The bondway to test: $BONDWAY, or the one in the build directory. fast: $BONDWAY_FAST, for
+    where speed and memory are measured, which a sanitizer would change."""
     path = Path(os.environ.get("BONDWAY", ROOT / "build" / "cli" / "bondway"))
+    if fast:
+        path = Path(os.environ.get("BONDWAY_FAST", path))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: build it, or set BONDWAY")
     return path
@@ -35,9 +43,10 @@ class Bonded:
     configuration; address6: the gateway reaches the concentrator over IPv6."""
 
     def __init__(self, lab: Lab, gateway: str = "", concentrator: str = "", start: bool = True,
-                 address6: bool = False, environment: Optional[Dict[str, str]] = None) -> None:
+                 address6: bool = False, environment: Optional[Dict[str, str]] = None,
+                 fast: bool = False) -> None:
         self.lab = lab
-        self.program = find_program()
+        self.program = find_program(fast)
         self.environment = {**os.environ, **(environment or {})}
         self.directory = lab.directory
         self.gateway_socket = self.directory / "gateway.sock"
@@ -56,10 +65,12 @@ class Bonded:
             self.start_gateway()
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        for process in (self.gateway, self.concentrator):
-            if process:
-                process.end(15)
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        with contextlib.ExitStack() as both:
+            both.callback(self.stop_concentrator, check=kind is None)
+            self.stop_gateway(check=kind is None)
+
+    # Files
 
     def new_key(self) -> str:
         return subprocess.run([self.program, "keygen"], check=True, capture_output=True,
@@ -91,32 +102,64 @@ class Bonded:
             f'control_socket = "{self.concentrator_socket}";\n'
             f'gateways = ({{ name = "home"; key_file = "{self.key_file}"; }});\n' + lines)
 
-    def start_concentrator(self) -> Process:
+    # Daemons. wrapper: a command that runs the daemon, as `setpriv` does.
+
+    def launch_concentrator(self, wrapper: Sequence[Any] = ()) -> Process:
+        """Without waiting for anything."""
         self.concentrator = self.lab.vps.popen(
-            [self.program, "concentrator", "-c", self.concentrator_conf], log="concentrator",
-            env=self.environment)
-        self._wait_for_start(self.concentrator, self.concentrator_socket)
+            [*wrapper, self.program, "concentrator", "-c", self.concentrator_conf],
+            log="concentrator", env=self.environment)
         return self.concentrator
 
-    def start_gateway(self, until_up: bool = True) -> Process:
+    def launch_gateway(self, wrapper: Sequence[Any] = ()) -> Process:
         self.gateway = self.lab.router.popen(
-            [self.program, "gateway", "-c", self.gateway_conf, "--debug"], log="gateway",
-            env=self.environment)
-        self._wait_for_start(self.gateway, self.gateway_socket)
+            [*wrapper, self.program, "gateway", "-c", self.gateway_conf, "--debug"],
+            log="gateway", env=self.environment)
+        return self.gateway
+
+    def start_concentrator(self, wrapper: Sequence[Any] = ()) -> Process:
+        process = self.launch_concentrator(wrapper)
+        self._wait_for_start(process, self.concentrator_socket)
+        return process
+
+    def start_gateway(self, until_up: bool = True, wrapper: Sequence[Any] = ()) -> Process:
+        process = self.launch_gateway(wrapper)
+        self._wait_for_start(process, self.gateway_socket)
         self.lab.pin_congestion(self.lab.router)
         if until_up:
             self.wait_until_up()
-        return self.gateway
+        return process
 
     def _wait_for_start(self, process: Process, socket: Path) -> None:
         def answers() -> bool:
             assert process.poll() is None, f"it ended at once:\n{process.output()}"
             return socket.exists() and self._ask(socket, "status") is not None
 
-        wait_for(answers, 10, f"an answer on {socket}")
+        wait_for(answers, 20, f"an answer on {socket}")
 
-    def wait_until_up(self, deadline: float = 10) -> None:
+    def wait_until_up(self, deadline: float = 30) -> None:
         wait_for(lambda: self.status()["intercepting"], deadline, "interception")
+
+    def stop_gateway(self, check: bool = True) -> None:
+        process, self.gateway = self.gateway, None
+        _stop(process, check)
+
+    def stop_concentrator(self, check: bool = True) -> None:
+        process, self.concentrator = self.concentrator, None
+        _stop(process, check)
+
+    def kill_gateway(self) -> None:
+        """SIGKILL."""
+        process, self.gateway = self.gateway, None
+        process.kill()
+        process.wait()
+
+    def kill_concentrator(self) -> None:
+        process, self.concentrator = self.concentrator, None
+        process.kill()
+        process.wait()
+
+    # What they say
 
     def _ask(self, socket: Path, command: str) -> Any:
         done = subprocess.run([self.program, command, "--json", "--socket", socket],
@@ -132,5 +175,69 @@ class Bonded:
     def flows(self) -> List[Dict[str, Any]]:
         return self._ask(self.gateway_socket, "flows")
 
+    def flow(self) -> Dict[str, Any]:
+        """The only one there is."""
+        flows = self.flows()
+        assert len(flows) == 1, flows
+        return flows[0]
+
     def uplink(self, name: str) -> Dict[str, Any]:
         return next(u for u in self.status()["uplinks"] if u["name"] == name)
+
+    def wait_until_over(self, deadline: float = 30) -> None:
+        """No flow is left, on either side."""
+        def over() -> bool:
+            gateways = self.concentrator_status()["gateways"]
+            return (self.status()["flows"]["active"] == 0 and
+                    sum(gateway["flows"] for gateway in gateways) == 0)
+
+        wait_for(over, deadline, "an end of all flows")
+
+    def wait_for_log(self, pattern: str, deadline: float = 20) -> re.Match:
+        """In the gateway's log."""
+        return wait_for(lambda: re.search(pattern, self.gateway.output()), deadline, pattern)
+
+    def wait_for_concentrator_log(self, pattern: str, deadline: float = 20) -> re.Match:
+        return wait_for(lambda: re.search(pattern, self.concentrator.output()), deadline, pattern)
+
+
+def _stop(process: Optional[Process], check: bool) -> None:
+    """SIGTERM lets running flows end; a second one does not wait for them."""
+    if process is None:
+        return
+    for patience in (2, 30):
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+    if check:
+        output = process.output()
+        assert process.poll() == 0 and not SANITIZER.search(output), (
+            f"exit code {process.poll()}\n{output}")
+
+
+# --- What the kernel says of a process --------------------------------------------------------
+
+
+def memory_kib(process: Process) -> int:
+    """Resident memory."""
+    return _status_of(process, "VmRSS")
+
+
+def descriptors(process: Process) -> int:
+    return len(os.listdir(f"/proc/{process.pid}/fd"))
+
+
+def wake_ups(process: Process) -> int:
+    """How often it has been given a processor, up to now."""
+    return (_status_of(process, "voluntary_ctxt_switches") +
+            _status_of(process, "nonvoluntary_ctxt_switches"))
+
+
+def _status_of(process: Process, field: str) -> int:
+    text = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(rf"^{field}:\s+(\d+)", text, re.M)[1])
+
+
+__all__ = ["Bonded", "Host", "Lab", "PORT", "Process", "Uplink", "descriptors", "find_program",
+           "memory_kib", "wait_for", "wake_ups"]
