@@ -1,4 +1,4 @@
-/* What `bondway status` tells of a concentrator (design.md, section 6). */
+/* What `bondway status` tells of a concentrator. */
 #ifndef CONCENTRATOR_STATUS_H
 #define CONCENTRATOR_STATUS_H
 

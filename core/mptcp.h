@@ -38,7 +38,7 @@ int mptcp_subflows(int fd, struct mptcp_subflow *out, size_t max);
 
 /* Ends fd (MPTCP or TCP) with a reset towards the peer, always, and closes it. SO_LINGER 0 alone
  * ends some MPTCP connections as a clean EOF, and close() with an empty queue does not reset at
- * all: connect(AF_UNSPEC) does (kernel.md). */
+ * all: connect(AF_UNSPEC) does. */
 void mptcp_reset(int fd);
 
 /* TCP_NODELAY, SO_KEEPALIVE and its times where the kernel takes them. Never fails. */

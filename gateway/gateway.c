@@ -324,7 +324,7 @@ static int set_sysctls(struct gateway *g)
         log_error(LABEL, "cannot switch MPTCP on (net.mptcp.enabled): %s", strerror(-err));
         return err;
     }
-    /* SYN losses would switch MPTCP off for an hour (net.mptcp.blackhole_timeout; kernel.md). */
+    /* SYN losses would switch MPTCP off for an hour (net.mptcp.blackhole_timeout). */
     err = guard_sysctl(g->guard, "net/mptcp/blackhole_timeout", "0");
     return err == -ENOENT ? 0 : err;
 }

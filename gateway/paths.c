@@ -169,7 +169,7 @@ static void join(struct paths *p, uint32_t uplink, const struct addr *from)
 }
 
 /* REMOVE_ADDR makes the peer close the dead subflow and re-inject at once: measured to heal a
- * stalled flow in one round trip (kernel.md). */
+ * stalled flow in one round trip. */
 static void drop(struct paths *p, size_t i)
 {
     struct path *path = &p->list[i];
