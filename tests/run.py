@@ -247,7 +247,8 @@ def run_net(runner: Runner) -> None:
     runner.run("net: modules", read_ctest, *CTEST, asan, "-L", "^net$", "-E", "^(netlab|net_.*)$",
                "-j", JOBS)
     runner.run("net: programs", read_pytest, *PYTEST, ROOT / "tests/net",
-               BONDWAY=str(asan / "cli/bondway"), **environment)
+               BONDWAY=str(asan / "cli/bondway"), BONDWAY_FAST=str(plain / "cli/bondway"),
+               **environment)
 
 
 def run_fuzz(runner: Runner) -> None:
@@ -315,7 +316,8 @@ def main() -> int:
     parser.add_argument("steps", nargs="*", metavar="STEP", choices=[[], *STEPS],
                         help=f"of {', '.join(STEPS)}; without any: {', '.join(USUAL)}")
     steps = parser.parse_args().steps or USUAL
-    for name in ("BONDWAY", "CC", "CFLAGS", "NETLAB_LINK", "NETLAB_PROBE", "PYTHONPATH", "PYTEST_ADDOPTS"):
+    for name in ("BONDWAY", "BONDWAY_FAST", "NETLAB_LINK", "NETLAB_PROBE", "CC", "CFLAGS",
+                 "PYTHONPATH", "PYTEST_ADDOPTS"):
         os.environ.pop(name, None)
     os.environ.update(PYTHONDONTWRITEBYTECODE="1", UBSAN_OPTIONS="print_stacktrace=1")
     LOGS.mkdir(parents=True, exist_ok=True)

@@ -62,9 +62,10 @@ WRONG = [
     ("byte", "README.md", "Nothing of that kind.\n"),
     ("paths", "README.md", "Run `deploy/demonstration`.\n"),
     ("paths", "README.md", "[an example](config/examples/none.conf)\n"),
+    ("paths", "core/clock.c", "/* See none" ".md. */\n"),
     ("commands", "README.md", "Run `bondway stats`.\n"),
-    ("commands", "README.md", "    bondway status --yaml\n"),
-    ("commands", "README.md", "# bondway gateway -x FILE\n"),
+    ("commands", "README.md", "```\nbondway status --yaml\n```\n"),
+    ("commands", "README.md", "```\n# bondway gateway -x FILE\n```\n"),
     ("keys", "README.md", "```\nlisten_ports = 7170;\n```\n"),
     ("keys", "config/examples/gateway.conf", '#schedule = "bond";\n'),
 ]
