@@ -7,7 +7,7 @@
 
 #include "concentrator/admission.h"
 #include "concentrator/replay.h"
-#include "concentrator_fixture.h"
+#include "tests/unit/concentrator_fixture.h"
 
 #define WALL 1700000000000ULL /* when the concentrator started, by the wall */
 #define BOOT 5000000ULL       /* and since boot */

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "concentrator/peers.h"
-#include "concentrator_fixture.h"
+#include "tests/unit/concentrator_fixture.h"
 
 static struct peers *make(struct concentrator_config *config, const struct peers *before)
 {

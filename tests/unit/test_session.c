@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "concentrator/session.h"
-#include "concentrator_fixture.h"
+#include "tests/unit/concentrator_fixture.h"
 #include "core/clock.h"
 #include "core/record.h"
 
