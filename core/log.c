@@ -1,10 +1,12 @@
 #include "core/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,13 +32,25 @@ bool log_enabled(enum log_level level)
     return (int)level <= atomic_load(&threshold);
 }
 
+/* A session that systemd started inherits the variable, too: it names the stream it is meant for.
+ */
+static bool journal_reads_stderr(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat st;
+
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
 /* The journal stamps lines itself; elsewhere a person wants to know when. */
 static size_t write_prefix(char *line, size_t size, enum log_level level)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     char stamp[32] = "";
 
-    if (!getenv("JOURNAL_STREAM")) {
+    if (!journal_reads_stderr()) {
         time_t now = time(NULL);
         struct tm tm;
         strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ ", gmtime_r(&now, &tm));
@@ -70,21 +84,22 @@ void log_line(enum log_level level, const char *label, const char *fmt, ...)
 {
     static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
     char text[LINE_MAX_BYTES];
+    int error = errno;
     va_list args;
 
     if (!log_enabled(level))
         return;
     size_t n = (size_t)snprintf(text, sizeof(text), "%s: ", label);
-    if (n >= sizeof(text))
-        return;
     va_start(args, fmt);
-    vsnprintf(text + n, sizeof(text) - n, fmt, args);
+    if (n < sizeof(text))
+        vsnprintf(text + n, sizeof(text) - n, fmt, args);
     va_end(args);
     replace_controls(text);
     if (atomic_load(&to_syslog))
         syslog(priorities[level], "%s", text);
     else
         write_stderr(level, text);
+    errno = error;
 }
 
 bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t *held)

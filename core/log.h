@@ -13,6 +13,7 @@ void log_set_level(enum log_level level);
 void log_use_syslog(const char *ident);
 bool log_enabled(enum log_level level);
 
+/* A line too long is cut. errno stays as it is. */
 void log_line(enum log_level level, const char *label, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
