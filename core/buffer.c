@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 struct buffer_pool {
+    uint8_t *workspace;
     size_t used, free, keep;
     struct buffer *kept[];
 };
@@ -12,8 +13,14 @@ struct buffer_pool *buffer_pool_new(size_t keep)
 {
     struct buffer_pool *pool = calloc(1, sizeof(*pool) + keep * sizeof(pool->kept[0]));
 
-    if (pool)
-        pool->keep = keep;
+    if (!pool)
+        return NULL;
+    pool->keep = keep;
+    pool->workspace = malloc(WORKSPACE_SIZE);
+    if (!pool->workspace) {
+        free(pool);
+        return NULL;
+    }
     return pool;
 }
 
@@ -29,19 +36,31 @@ void buffer_pool_free(struct buffer_pool *pool)
         return;
     assert(pool->used == 0);
     buffer_pool_trim(pool);
+    free(pool->workspace);
     free(pool);
+}
+
+struct buffer *buffer_get_for(struct buffer_pool *pool, size_t size)
+{
+    struct buffer *buffer;
+
+    if (size < BUFFER_SIZE)
+        size = BUFFER_SIZE;
+    if (size == BUFFER_SIZE && pool->free > 0)
+        buffer = pool->kept[--pool->free];
+    else
+        buffer = malloc(sizeof(*buffer) + size);
+    if (!buffer)
+        return NULL;
+    buffer->start = buffer->end = 0;
+    buffer->size = size;
+    pool->used++;
+    return buffer;
 }
 
 struct buffer *buffer_get(struct buffer_pool *pool)
 {
-    struct buffer *buffer =
-        pool->free > 0 ? pool->kept[--pool->free] : malloc(sizeof(struct buffer));
-
-    if (!buffer)
-        return NULL;
-    buffer->start = buffer->end = 0;
-    pool->used++;
-    return buffer;
+    return buffer_get_for(pool, BUFFER_SIZE);
 }
 
 void buffer_put(struct buffer_pool *pool, struct buffer *buffer)
@@ -49,7 +68,7 @@ void buffer_put(struct buffer_pool *pool, struct buffer *buffer)
     if (!buffer)
         return;
     pool->used--;
-    if (pool->free < pool->keep)
+    if (buffer->size == BUFFER_SIZE && pool->free < pool->keep)
         pool->kept[pool->free++] = buffer;
     else
         free(buffer);
@@ -58,4 +77,9 @@ void buffer_put(struct buffer_pool *pool, struct buffer *buffer)
 size_t buffer_pool_used(const struct buffer_pool *pool)
 {
     return pool->used;
+}
+
+uint8_t *buffer_pool_workspace(struct buffer_pool *pool)
+{
+    return pool->workspace;
 }

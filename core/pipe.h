@@ -1,12 +1,14 @@
 /* One direction of a relay: bytes from a source socket, sealed, opened or as they are, to a sink
  * socket. Knows no events: pipe_pump() moves what can be moved and says what it waits for.
- * Holds one buffer at most, and none while it waits for a source that has nothing. */
+ * It works in the pool's workspace, in large strokes; what the sink does not take, or the start of
+ * a record whose rest is yet to come, moves to a buffer of its own. So it holds one buffer at most,
+ * and none while it waits for a source that has nothing. */
 #ifndef CORE_PIPE_H
 #define CORE_PIPE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #include "core/buffer.h"
 #include "core/record.h"
@@ -33,8 +35,6 @@ enum pipe_result {
     PIPE_FAILED /* libcrypto */
 };
 
-#define PIPE_SPANS 8
-
 /* Owned by a relay, by value. */
 struct pipe {
     enum pipe_kind kind;
@@ -43,10 +43,10 @@ struct pipe {
     struct buffer_pool *pool;     /* borrowed */
     struct record_cipher *cipher; /* owned; NULL for PIPE_PLAIN */
     struct pipe *reverse;         /* PIPE_OPEN: the sealing direction, which owes the PONGs */
-    struct buffer *buffer;
-    struct iovec out[PIPE_SPANS]; /* what is to be written, inside buffer */
-    unsigned out_first, out_count;
-    bool owes_pong; /* PIPE_SEAL: the peer's PING is to be answered with pong[] */
+    struct buffer *held;          /* between two turns */
+    size_t ready;                 /* so many bytes of it are to be written, the rest is raw */
+    bool bulk;                    /* the last read brought much: it may be a larger one now */
+    bool owes_pong;               /* PIPE_SEAL: the peer's PING is to be answered with pong[] */
     uint8_t pong[8];
     uint64_t bytes;   /* payload written to the sink, or sealed for it */
     uint64_t traffic; /* grows whenever anything moves, records without payload too */
