@@ -1,0 +1,229 @@
+/* What is measured of an uplink: smoothed, turned into rates, and handed to the scheduler. The
+ * uplinks themselves are played by the test. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "gateway/gauge.h"
+
+/* ---- the uplinks ---- */
+
+struct uplinks {
+    size_t n;
+    struct uplink of[UPLINKS_MAX];
+};
+
+static uint64_t counter_rx, counter_tx;
+static int counter_error, counter_reads;
+
+size_t uplinks_count(const struct uplinks *uplinks)
+{
+    return uplinks->n;
+}
+
+const struct uplink *uplinks_get(const struct uplinks *uplinks, size_t index)
+{
+    return &uplinks->of[index];
+}
+
+bool uplink_usable(const struct uplink *uplink, uint8_t family)
+{
+    return family == 6 ? uplink->v6.usable : uplink->v4.usable;
+}
+
+int uplink_counters(const struct uplink *uplink, uint64_t *rx_bytes, uint64_t *tx_bytes)
+{
+    counter_reads++;
+    *rx_bytes = counter_rx;
+    *tx_bytes = counter_tx;
+    return counter_error;
+}
+
+/* ---- round-trip times ---- */
+
+static void the_first_rtt_is_taken_as_it_is(void **state)
+{
+    struct gauge g = {0};
+
+    gauge_rtt(&g, 40000);
+    assert_int_equal(g.rtt_us, 40000);
+    gauge_rtt(&g, 48000);
+    assert_int_equal(g.rtt_us, 41000);
+}
+
+static void rtt_follows_and_stays_within(void **state)
+{
+    struct gauge g = {0};
+    uint32_t before = 100000;
+
+    gauge_rtt(&g, before);
+    for (int i = 0; i < 120; i++) {
+        gauge_rtt(&g, 20000);
+        assert_true(g.rtt_us < before || g.rtt_us <= 20007);
+        assert_true(g.rtt_us >= 20000);
+        before = g.rtt_us;
+    }
+    assert_in_range(g.rtt_us, 20000, 20010);
+    for (int i = 0; i < 200; i++)
+        gauge_rtt(&g, UINT32_MAX);
+    assert_true(g.rtt_us > UINT32_MAX - 10);
+}
+
+/* Something so near that the clock did not move is measured all the same: 0 means never. */
+static void a_very_short_rtt_is_measured(void **state)
+{
+    struct gauge g = {0};
+
+    gauge_rtt(&g, 0);
+    assert_int_not_equal(g.rtt_us, 0);
+    for (int i = 0; i < 100; i++) {
+        gauge_rtt(&g, 0);
+        assert_int_not_equal(g.rtt_us, 0);
+    }
+}
+
+static void forgets(void **state)
+{
+    struct gauge g = {.rtt_us = 1, .mptcp = MPTCP_OK, .rx_bytes = 2, .rx_bps = 3, .sampled_ms = 4};
+
+    gauge_forget(&g);
+    assert_int_equal(g.rtt_us, 0);
+    assert_int_equal(g.mptcp, MPTCP_UNKNOWN);
+    assert_int_equal(g.rx_bps + g.sampled_ms, 0);
+}
+
+/* ---- rates ---- */
+
+static void sample_at(struct gauge *g, uint64_t now_ms, uint64_t rx, uint64_t tx)
+{
+    static const struct uplink uplink;
+
+    counter_rx = rx;
+    counter_tx = tx;
+    gauge_sample(g, &uplink, now_ms);
+}
+
+static void rates_are_bits_per_second(void **state)
+{
+    struct gauge g = {0};
+
+    counter_error = 0;
+    sample_at(&g, 1000, 5000000, 100);
+    assert_int_equal(g.rx_bytes, 5000000);
+    assert_int_equal(g.tx_bytes, 100);
+    assert_int_equal(g.rx_bps + g.tx_bps, 0); /* of the time before nothing is known */
+    sample_at(&g, 2000, 6000000, 600);
+    assert_int_equal(g.rx_bps, 8000000);
+    assert_int_equal(g.tx_bps, 4000);
+    sample_at(&g, 4000, 7000000, 600);
+    assert_int_equal(g.rx_bps, 4000000);
+    assert_int_equal(g.tx_bps, 0);
+    assert_int_equal(g.rx_bytes, 7000000);
+}
+
+static void samples_are_half_a_second_apart(void **state)
+{
+    struct gauge g = {0};
+
+    counter_error = 0;
+    sample_at(&g, 1000, 1000, 0);
+    counter_reads = 0;
+    sample_at(&g, 1001, 9999, 0);
+    sample_at(&g, 1499, 9999, 0);
+    assert_int_equal(counter_reads, 0);
+    assert_int_equal(g.rx_bytes, 1000);
+    sample_at(&g, 1500, 2000, 0);
+    assert_int_equal(counter_reads, 1);
+    assert_int_equal(g.rx_bps, 16000);
+}
+
+/* The interface went and came back: its counters begin at zero, which is no rate. */
+static void a_new_interface_has_no_rate_yet(void **state)
+{
+    struct gauge g = {0};
+
+    counter_error = 0;
+    sample_at(&g, 1000, 1000000, 1000000);
+    sample_at(&g, 2000, 2000000, 2000000);
+    sample_at(&g, 3000, 500, 800);
+    assert_int_equal(g.rx_bytes, 500);
+    assert_int_equal(g.rx_bps, 0);
+    assert_int_equal(g.tx_bps, 0);
+    sample_at(&g, 4000, 1500, 800);
+    assert_int_equal(g.rx_bps, 8000);
+}
+
+static void no_interface_no_rate(void **state)
+{
+    struct gauge g = {0};
+
+    counter_error = 0;
+    sample_at(&g, 1000, 1000, 1000);
+    sample_at(&g, 2000, 2000, 2000);
+    assert_int_equal(g.rx_bps, 8000);
+    counter_error = -ENODEV;
+    sample_at(&g, 3000, 0, 0);
+    assert_int_equal(g.rx_bps + g.tx_bps, 0);
+    counter_error = 0;
+    sample_at(&g, 3001, 1000000, 5); /* at once, and again without a rate */
+    assert_int_equal(g.rx_bps, 0);
+    assert_int_equal(g.rx_bytes, 1000000);
+    sample_at(&g, 4001, 1001000, 5);
+    assert_int_equal(g.rx_bps, 8000);
+}
+
+/* ---- the schedule ---- */
+
+static void the_schedule_knows_what_was_measured(void **state)
+{
+    static const struct uplink_config config;
+    struct uplinks uplinks = {.n = 4};
+    struct gauges gauges = {0};
+    struct schedule s;
+
+    for (size_t i = 0; i < 4; i++) {
+        uplinks.of[i] =
+            (struct uplink){.config = &config, .v4.usable = i != 2, .v6.usable = i == 2};
+        gauges.of[i].rtt_us = (uint32_t)(40000 - 10000 * i);
+    }
+    gauges.of[3].mptcp = MPTCP_STRIPPED;
+    gauges.of[1].mptcp = MPTCP_OK;
+    gauges_schedule(&gauges, &uplinks, 4, SCHEDULER_BOND, UINT32_MAX, &s);
+    assert_int_equal(s.n_order, 3);
+    assert_int_equal(s.order[0], 1);
+    assert_int_equal(s.order[1], 0);
+    assert_int_equal(s.order[2], 3);
+    gauges_schedule(&gauges, &uplinks, 6, SCHEDULER_BOND, UINT32_MAX, &s);
+    assert_int_equal(s.n_order, 1);
+    assert_int_equal(s.order[0], 2);
+    gauges_schedule(&gauges, &uplinks, 4, SCHEDULER_BOND, 1u << 0 | 1u << 2, &s);
+    assert_int_equal(s.n_order, 1);
+    assert_int_equal(s.order[0], 0);
+}
+
+static void truths_have_names(void **state)
+{
+    assert_string_equal(mptcp_truth_name(MPTCP_UNKNOWN), "unknown");
+    assert_string_equal(mptcp_truth_name(MPTCP_OK), "ok");
+    assert_string_equal(mptcp_truth_name(MPTCP_STRIPPED), "stripped");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_rtt_is_taken_as_it_is),
+        cmocka_unit_test(rtt_follows_and_stays_within),
+        cmocka_unit_test(a_very_short_rtt_is_measured),
+        cmocka_unit_test(forgets),
+        cmocka_unit_test(rates_are_bits_per_second),
+        cmocka_unit_test(samples_are_half_a_second_apart),
+        cmocka_unit_test(a_new_interface_has_no_rate_yet),
+        cmocka_unit_test(no_interface_no_rate),
+        cmocka_unit_test(the_schedule_knows_what_was_measured),
+        cmocka_unit_test(truths_have_names),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,111 @@
+/* Who plays which role: what must hold for every set of uplinks, tried on all sets of four. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "gateway/scheduler.h"
+
+#define N 4
+
+static const uint32_t rtts[] = {0, 20000, 60000};
+
+static bool may_be_used(const struct uplink_view *u, uint32_t allowed, size_t i)
+{
+    return u[i].usable && (allowed >> i & 1);
+}
+
+/* Best first: MPTCP survives, then measured, then sooner, then as configured. */
+static bool starts_before(const struct uplink_view *u, size_t a, size_t b)
+{
+    if (u[a].stripped != u[b].stripped)
+        return !u[a].stripped;
+    if ((u[a].rtt_us == 0) != (u[b].rtt_us == 0))
+        return u[a].rtt_us != 0;
+    if (u[a].rtt_us != u[b].rtt_us)
+        return u[a].rtt_us < u[b].rtt_us;
+    return a < b;
+}
+
+static void check_bond(const struct uplink_view *u, size_t n, uint32_t allowed)
+{
+    struct schedule s;
+    size_t active = 0;
+
+    memset(&s, 0xa5, sizeof(s)); /* what was there before does not matter */
+    scheduler_decide(SCHEDULER_BOND, u, n, allowed, &s);
+    for (size_t i = 0; i < UPLINKS_MAX; i++) {
+        bool used = i < n && may_be_used(u, allowed, i);
+        assert_int_equal(s.roles[i], used ? ROLE_ACTIVE : ROLE_OFF);
+        active += used;
+    }
+    assert_int_equal(s.n_order, active);
+    for (size_t i = 0; i < s.n_order; i++) {
+        assert_int_equal(s.roles[s.order[i]], ROLE_ACTIVE);
+        if (i > 0) /* strictly: so each comes once */
+            assert_true(starts_before(u, s.order[i - 1], s.order[i]));
+    }
+}
+
+static void bond_uses_every_usable_uplink(void **state)
+{
+    struct uplink_view u[N] = {{0}};
+
+    for (unsigned set = 0; set < 1u << 3 * N; set++) {
+        unsigned usable = set & 15, stripped = set >> 4 & 15, allowed = set >> 8 & 15;
+        if (stripped & ~usable) /* as good as another set */
+            continue;
+        for (unsigned measured = 0; measured < 81; measured++) {
+            unsigned digits = measured;
+            for (size_t i = 0; i < N; i++, digits /= 3) {
+                u[i].usable = usable >> i & 1;
+                u[i].stripped = stripped >> i & 1;
+                u[i].rtt_us = rtts[digits % 3];
+            }
+            check_bond(u, N, allowed);
+        }
+    }
+}
+
+static void any_number_of_uplinks(void **state)
+{
+    struct uplink_view u[UPLINKS_MAX] = {{0}};
+
+    for (size_t n = 0; n <= UPLINKS_MAX; n++) {
+        for (size_t i = 0; i < n; i++)
+            u[i] = (struct uplink_view){.usable = true, .rtt_us = (uint32_t)(100 - 10 * i)};
+        check_bond(u, n, UINT32_MAX);
+        check_bond(u, n, 0xaaaaaaaa);
+        check_bond(u, n, 0);
+    }
+}
+
+/* The extremes do not overflow. */
+static void the_slowest_comes_last(void **state)
+{
+    struct uplink_view u[3] = {{.usable = true, .rtt_us = UINT32_MAX},
+                               {.usable = true, .rtt_us = 1},
+                               {.usable = true, .rtt_us = UINT32_MAX - 1}};
+
+    check_bond(u, 3, 7);
+}
+
+static void roles_have_names(void **state)
+{
+    assert_string_equal(role_name(ROLE_OFF), "off");
+    assert_string_equal(role_name(ROLE_STANDBY), "standby");
+    assert_string_equal(role_name(ROLE_ACTIVE), "active");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bond_uses_every_usable_uplink),
+        cmocka_unit_test(any_number_of_uplinks),
+        cmocka_unit_test(the_slowest_comes_last),
+        cmocka_unit_test(roles_have_names),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
