@@ -13,7 +13,9 @@ const char *mptcp_truth_name(enum mptcp_truth truth)
 
 void gauge_rtt(struct gauge *g, uint32_t rtt_us)
 {
-    g->rtt_us = g->rtt_us ? (uint32_t)(((uint64_t)g->rtt_us * 7 + rtt_us) / 8) : rtt_us;
+    uint64_t smoothed = g->rtt_us ? ((uint64_t)g->rtt_us * 7 + rtt_us) / 8 : rtt_us;
+
+    g->rtt_us = smoothed ? (uint32_t)smoothed : 1; /* 0 would be "never" */
 }
 
 void gauge_forget(struct gauge *g)
@@ -34,10 +36,9 @@ void gauge_sample(struct gauge *g, const struct uplink *uplink, uint64_t now_ms)
         return;
     }
     /* A new interface counts from zero. */
-    if (g->sampled_ms && rx >= g->rx_bytes && tx >= g->tx_bytes) {
-        g->rx_bps = (rx - g->rx_bytes) * 8000 / elapsed;
-        g->tx_bps = (tx - g->tx_bytes) * 8000 / elapsed;
-    }
+    bool goes_on = g->sampled_ms && rx >= g->rx_bytes && tx >= g->tx_bytes;
+    g->rx_bps = goes_on ? (rx - g->rx_bytes) * 8000 / elapsed : 0;
+    g->tx_bps = goes_on ? (tx - g->tx_bytes) * 8000 / elapsed : 0;
     g->rx_bytes = rx;
     g->tx_bytes = tx;
     g->sampled_ms = now_ms;
