@@ -4,12 +4,12 @@ kernel's MPTCP stalls, which measures nothing of what runs on top of it."""
 
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import List
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "netlab"))
 
-from netlab import Lab, LabError, LabUplink, Uplink, enter  # noqa: E402
+from netlab import Lab, LabError, LabUplink, Uplink  # noqa: E402
 
 import subprocess  # noqa: E402
 

@@ -14,7 +14,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from bonded import Bonded, Host, Lab, Process, wait_for
+from bonded import Bonded, Host, Lab, wait_for
 from traffic import (SLACK, Server, address_of, connect, listen, offer_all, pair, port_of, prepare,
                      read, take)
 

@@ -27,7 +27,6 @@ import secrets
 import shutil
 import signal
 import socket as socket_module
-import stat
 import subprocess
 import sys
 import tempfile
