@@ -144,24 +144,27 @@ static void on_relay_ended(void *arg, enum relay_end why)
     flow_close(arg, relay_end_name(why), why != RELAY_END_DONE && why != RELAY_END_NEAR_RESET);
 }
 
+static void set_carries_much(struct flow *f, bool much)
+{
+    trunk_is_settled(f->trunk);
+    if (f->carries_much == much)
+        return;
+    f->carries_much = much;
+    if (trunk_paths(f->trunk))
+        paths_set_narrow(trunk_paths(f->trunk), !much);
+    if (!much)
+        relay_watch_growth(f->relay, MUCH_BYTES);
+}
+
 static void on_grown(void *arg)
 {
-    struct flow *f = arg;
-
-    f->carries_much = true;
-    if (trunk_paths(f->trunk))
-        paths_set_narrow(trunk_paths(f->trunk), false);
+    set_carries_much(arg, true);
 }
 
 void flow_look(struct flow *f, uint64_t now_ms)
 {
-    if (f->state != FLOW_RELAYING || !f->carries_much ||
-        now_ms - relay_last_active_ms(f->relay) < QUIET_MS)
-        return;
-    f->carries_much = false;
-    if (trunk_paths(f->trunk))
-        paths_set_narrow(trunk_paths(f->trunk), true);
-    relay_watch_growth(f->relay, MUCH_BYTES);
+    if (f->state == FLOW_RELAYING && now_ms - relay_last_active_ms(f->relay) >= QUIET_MS)
+        set_carries_much(f, false);
 }
 
 static void on_opened(void *arg)

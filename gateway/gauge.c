@@ -1,6 +1,6 @@
 #include "gateway/gauge.h"
 
-#include <string.h>
+#include "core/clock.h"
 
 #define SAMPLE_MIN_MS 500
 
@@ -20,7 +20,7 @@ void gauge_rtt(struct gauge *g, uint32_t rtt_us)
 
 void gauge_forget(struct gauge *g)
 {
-    memset(g, 0, sizeof(*g));
+    *g = (struct gauge){.starting = g->starting};
 }
 
 void gauge_sample(struct gauge *g, const struct uplink *uplink, uint64_t now_ms)
@@ -44,18 +44,33 @@ void gauge_sample(struct gauge *g, const struct uplink *uplink, uint64_t now_ms)
     g->sampled_ms = now_ms;
 }
 
+/* A concentrator takes 32 connections from an address before their HELLO, by default, and any
+ * number from one where a gateway was welcomed in the last 10 minutes. */
+#define UNPROVED_STARTS 16
+#define PROVED_MS (8 * 60 * 1000)
+
+static bool is_crowded(const struct gauge *g, uint64_t now_ms)
+{
+    bool proved = g->welcomed_ms && now_ms - g->welcomed_ms < PROVED_MS;
+
+    return !proved && g->starting >= UNPROVED_STARTS;
+}
+
 void gauges_schedule(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                      enum scheduler_kind kind, uint32_t allowed, struct schedule *out)
 {
     struct uplink_view views[UPLINKS_MAX];
     size_t n = uplinks_count(uplinks);
+    uint64_t now_ms = clock_now_ms();
 
     for (size_t i = 0; i < n; i++) {
         const struct uplink *u = uplinks_get(uplinks, i);
         views[i] = (struct uplink_view){.usable = uplink_usable(u, family),
                                         .stripped = gauges->of[i].mptcp == MPTCP_STRIPPED,
                                         .cost = u->config->cost,
-                                        .rtt_us = gauges->of[i].rtt_us};
+                                        .rtt_us = gauges->of[i].rtt_us,
+                                        .starting = gauges->of[i].starting,
+                                        .crowded = is_crowded(&gauges->of[i], now_ms)};
     }
     scheduler_decide(kind, views, n, allowed, out);
 }

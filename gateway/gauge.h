@@ -13,7 +13,9 @@ enum mptcp_truth { MPTCP_UNKNOWN, MPTCP_OK, MPTCP_STRIPPED };
 const char *mptcp_truth_name(enum mptcp_truth truth);
 
 struct gauge {
-    uint32_t rtt_us; /* smoothed as in RFC 6298; 0: never measured */
+    uint32_t rtt_us;      /* smoothed as in RFC 6298; 0: never measured */
+    uint64_t welcomed_ms; /* when a trunk was last welcomed that began there; 0: never */
+    uint32_t starting;    /* trunks that dial there, or carry the first bytes of a flow */
     enum mptcp_truth mptcp;
     uint64_t rx_bytes, tx_bytes; /* the interface's counters at sampled_ms */
     uint64_t rx_bps, tx_bps;
@@ -26,7 +28,8 @@ struct gauges {
 };
 
 void gauge_rtt(struct gauge *gauge, uint32_t rtt_us);
-/* An uplink with another address may be another network: forget what was measured. */
+/* An uplink with another address may be another network: forget what was measured (all but
+ * starting). */
 void gauge_forget(struct gauge *gauge);
 /* Reads the interface's counters, and takes the rate since the last reading when that is at least
  * half a second old. */

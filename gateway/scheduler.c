@@ -9,15 +9,26 @@ const char *role_name(enum role role)
     return names[role];
 }
 
+/* What a flow that begins there may wait. Each that begins at the same time sends its initial
+ * window into the same queue: so many of them cost as much as the round trip itself. */
+#define STARTS_PER_RTT 8
+
+static uint64_t expected_wait(const struct uplink_view *u)
+{
+    return (uint64_t)u->rtt_us * (STARTS_PER_RTT + u->starting);
+}
+
 /* Is a the better place for a first subflow? One that strips MPTCP would leave the whole flow on
  * one path. An unmeasured uplink goes behind measured ones. */
 static bool starts_better(const struct uplink_view *a, const struct uplink_view *b)
 {
     if (a->stripped != b->stripped)
         return b->stripped;
+    if (a->crowded != b->crowded)
+        return b->crowded;
     if ((a->rtt_us == 0) != (b->rtt_us == 0))
         return b->rtt_us == 0;
-    return a->rtt_us < b->rtt_us;
+    return expected_wait(a) < expected_wait(b);
 }
 
 /* Insertion sort: stable, so that the configuration's order decides between equals. */

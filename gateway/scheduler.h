@@ -20,7 +20,10 @@ struct uplink_view {
     bool usable;
     bool stripped; /* MPTCP does not survive on it */
     uint32_t cost;
-    uint32_t rtt_us; /* 0: not measured yet */
+    uint32_t rtt_us;   /* 0: not measured yet */
+    uint32_t starting; /* flows that are just beginning there */
+    /* The concentrator takes few more connections from there before one has proved who we are. */
+    bool crowded;
 };
 
 struct schedule {

@@ -61,6 +61,7 @@ struct trunk {
     struct buffer *flight;
     struct paths *paths;
     bool challenged, asks_token;
+    struct gauge *starting_on; /* where it counts as starting, or NULL */
 };
 
 const char *trunk_failure_name(enum trunk_failure why)
@@ -86,6 +87,20 @@ static void set_timer(struct event *timer, uint32_t ms)
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
 
     event_add(timer, &tv);
+}
+
+static void count_start(struct trunk *t, struct gauge *on)
+{
+    if (t->starting_on)
+        t->starting_on->starting--;
+    t->starting_on = on;
+    if (on)
+        on->starting++;
+}
+
+void trunk_is_settled(struct trunk *t)
+{
+    count_start(t, NULL);
 }
 
 static void drop_attempt(struct attempt *a)
@@ -131,6 +146,7 @@ static void fail(struct trunk *t, enum trunk_failure why, int error)
 {
     if (t->state == TRUNK_FAILED)
         return;
+    count_start(t, NULL);
     drop_connection(t);
     t->state = TRUNK_FAILED;
     t->events->failed(t->arg, why, error);
@@ -187,6 +203,8 @@ static void start_dialling(struct trunk *t)
 {
     static const struct timeval now = {0};
 
+    if (t->schedule.n_order > 0)
+        count_start(t, &t->context->gauges->of[t->schedule.order[0]]);
     t->state = TRUNK_DIALING;
     t->dialled_ms = clock_now_ms();
     event_add(t->race, &now); /* from the event loop: callbacks never come from inside a call */
@@ -208,6 +226,7 @@ static void challenged(struct trunk *t)
 
 static void welcomed(struct trunk *t)
 {
+    t->context->gauges->of[t->first_uplink].welcomed_ms = clock_now_ms();
     if (t->paths)
         paths_allow_joins(t->paths);
     if (t->state == TRUNK_GREETING_OPENING) {
@@ -216,6 +235,7 @@ static void welcomed(struct trunk *t)
     } else {
         t->state = TRUNK_WARM;
         event_del(t->deadline);
+        count_start(t, NULL);
     }
     t->events->welcomed(t->arg);
 }
@@ -361,6 +381,7 @@ static void connected(struct trunk *t, struct attempt *winner)
     t->fd = winner->fd;
     t->first_uplink = winner->uplink;
     winner->fd = -1;
+    count_start(t, &t->context->gauges->of[t->first_uplink]);
     event_del(t->race);
     drop_attempts(t);
     t->connected_ms = clock_now_ms();
@@ -550,6 +571,7 @@ int trunk_open(struct trunk *t, enum open_mode mode, const struct addr *destinat
     int err = greeting_open(&t->greeting, mode, destination, early, early_len, t->flight);
     if (err)
         return err;
+    count_start(t, &t->context->gauges->of[t->first_uplink]);
     if (t->state == TRUNK_WARM)
         set_timer(t->deadline, OPENED_PATIENCE_MS);
     t->state = t->state == TRUNK_WARM ? TRUNK_OPENING : TRUNK_GREETING_OPENING;
@@ -575,6 +597,7 @@ void trunk_free(struct trunk *t)
 {
     if (!t)
         return;
+    count_start(t, NULL);
     if (t->race && t->deadline)
         drop_connection(t);
     if (t->race)

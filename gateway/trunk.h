@@ -80,6 +80,8 @@ int trunk_open(struct trunk *trunk, enum open_mode mode, const struct addr *dest
 /* After opened(): its socket and ciphers, now the caller's. The trunk goes on to manage the paths
  * until it is freed. */
 int trunk_take(struct trunk *trunk, struct record_cipher **seal, struct record_cipher **open);
+/* The flow has had its first bytes, or pauses: it no longer counts as starting (struct gauge). */
+void trunk_is_settled(struct trunk *trunk);
 /* Resets the connection if it is still the trunk's. NULL is fine. */
 void trunk_free(struct trunk *trunk);
 
