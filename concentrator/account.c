@@ -78,7 +78,7 @@ static bool place_free(struct account *a, enum account_place to,
         return a->at[ACCOUNT_WARM] < limits->max_warm;
     case ACCOUNT_DIALING:
         return flows < limits->max_flows && a->at[ACCOUNT_DIALING] < limits->max_dialing &&
-               rate_pass(&a->dials, ACCOUNT_DIALS_PER_SECOND, now_ms);
+               rate_pass(&a->dials, limits->max_dials_per_second, now_ms);
     default:
         return true;
     }

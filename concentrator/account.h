@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ACCOUNT_DIALS_PER_SECOND 400
 #define ACCOUNT_CHALLENGES_PER_SECOND 10
 
 /* Where a session of the gateway stands. OUTSIDE: not (or no longer) counted for it. */
@@ -21,7 +20,7 @@ enum account_place {
 };
 
 struct account_limits {
-    uint32_t max_flows, max_warm, max_dialing;
+    uint32_t max_flows, max_warm, max_dialing, max_dials_per_second;
 };
 
 struct account_figures {

@@ -26,7 +26,7 @@ struct admission *admission_new(uint64_t wall_ms, uint64_t boot_ms)
         return NULL;
     a->started_wall_ms = wall_ms;
     a->started_boot_ms = boot_ms;
-    a->replay = replay_new(REPLAY_QUOTA);
+    a->replay = replay_new();
     if (!a->replay || crypto_random(a->k_boot, sizeof(a->k_boot)) < 0 ||
         crypto_random(&a->dummy, sizeof(a->dummy)) < 0) {
         admission_free(a);
@@ -109,12 +109,14 @@ static enum admission_verdict decide(struct admission *a, struct greeting *g, ui
 {
     const uint8_t *salt = g->flight;
     const uint8_t *id = g->peer->config->key.id;
+    /* As many as its dials can bring while a salt is kept. */
+    size_t quota = (size_t)g->peer->limits.max_dials_per_second * (REPLAY_KEPT_MS / 1000);
 
     if (replay_contains(a->replay, id, salt, boot_ms))
         return ADMISSION_REPLAY;
     if (!is_fresh(a, g, boot_ms))
         return challenge(g, boot_ms);
-    switch (replay_insert(a->replay, id, salt, boot_ms)) {
+    switch (replay_insert(a->replay, id, salt, quota, boot_ms)) {
     case REPLAY_NEW:
         return check_policy(g);
     case REPLAY_FULL:

@@ -29,6 +29,7 @@ static int fill_peer(struct peer *peer, const struct concentrator_config *config
         .max_flows = entry->max_flows,
         .max_warm = config->max_warm,
         .max_dialing = config->max_pending_dials,
+        .max_dials_per_second = config->max_dials_per_second,
     };
     peer->account = old ? account_ref(old->account) : account_new();
     if (!peer->account)

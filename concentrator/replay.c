@@ -25,21 +25,20 @@ struct holder {
 
 struct replay {
     pthread_mutex_t lock;
-    size_t quota, count, n_buckets; /* n_buckets: a power of two */
+    size_t count, n_buckets; /* n_buckets: a power of two */
     struct entry **buckets;
     struct entry *oldest, *newest;
     struct holder *holders;
     uint64_t multipliers[KEY_WORDS + 1];
 };
 
-struct replay *replay_new(size_t quota)
+struct replay *replay_new(void)
 {
     struct replay *r = calloc(1, sizeof(*r));
 
     if (!r)
         return NULL;
     pthread_mutex_init(&r->lock, NULL);
-    r->quota = quota;
     r->n_buckets = BUCKETS_AT_FIRST;
     r->buckets = calloc(r->n_buckets, sizeof(r->buckets[0]));
     if (!r->buckets || crypto_random(r->multipliers, sizeof(r->multipliers)) < 0) {
@@ -149,12 +148,13 @@ static void grow(struct replay *r)
     }
 }
 
-static enum replay_verdict insert(struct replay *r, const uint8_t key[KEY_BYTES], uint64_t now_ms)
+static enum replay_verdict insert(struct replay *r, const uint8_t key[KEY_BYTES], size_t quota,
+                                  uint64_t now_ms)
 {
     if (find(r, key))
         return REPLAY_SEEN;
     struct holder *holder = holder_of(r, key);
-    if (!holder || holder->count >= r->quota)
+    if (!holder || holder->count >= quota)
         return REPLAY_FULL;
     struct entry *e = malloc(sizeof(*e));
     if (!e)
@@ -182,14 +182,14 @@ static void join_key(uint8_t key[KEY_BYTES], const uint8_t *id, const uint8_t *s
 }
 
 enum replay_verdict replay_insert(struct replay *r, const uint8_t id[KEY_ID],
-                                  const uint8_t salt[HELLO_SALT], uint64_t now_ms)
+                                  const uint8_t salt[HELLO_SALT], size_t quota, uint64_t now_ms)
 {
     uint8_t key[KEY_BYTES];
 
     join_key(key, id, salt);
     pthread_mutex_lock(&r->lock);
     drop_expired(r, now_ms);
-    enum replay_verdict verdict = insert(r, key, now_ms);
+    enum replay_verdict verdict = insert(r, key, quota, now_ms);
     pthread_mutex_unlock(&r->lock);
     return verdict;
 }

@@ -12,19 +12,19 @@
 #include "core/key.h"
 
 #define REPLAY_KEPT_MS 90000
-#define REPLAY_QUOTA 36000 /* 400 dials/s for 90 s; about 80 bytes each */
 
 struct replay;
 
-/* quota: salts for each id. NULL: out of memory, or no randomness. */
-struct replay *replay_new(size_t quota);
+/* NULL: out of memory, or no randomness. */
+struct replay *replay_new(void);
 void replay_free(struct replay *replay); /* NULL is fine */
 
 enum replay_verdict { REPLAY_NEW, REPLAY_SEEN, REPLAY_FULL };
 
-/* Check and insert in one step. now_ms never goes back (clock_boot_ms()). */
+/* Check and insert in one step. quota: how many salts this id may have in here (about 80 bytes
+ * each). now_ms never goes back (clock_boot_ms()). */
 enum replay_verdict replay_insert(struct replay *replay, const uint8_t id[KEY_ID],
-                                  const uint8_t salt[HELLO_SALT], uint64_t now_ms);
+                                  const uint8_t salt[HELLO_SALT], size_t quota, uint64_t now_ms);
 bool replay_contains(struct replay *replay, const uint8_t id[KEY_ID],
                      const uint8_t salt[HELLO_SALT], uint64_t now_ms);
 /* How many salts it holds. */

@@ -35,8 +35,8 @@ struct concentrator_config {
     uint32_t hello_timeout_ms, dial_timeout_ms, idle_timeout_ms, half_closed_timeout_ms,
         warm_timeout_ms;
     uint32_t max_unauthenticated, max_unauthenticated_per_source;
-    uint32_t max_warm, max_pending_dials; /* for each gateway */
-    struct peer_config *peers;            /* malloced; "gateways" in the file */
+    uint32_t max_warm, max_pending_dials, max_dials_per_second; /* for each gateway */
+    struct peer_config *peers; /* malloced; "gateways" in the file */
     size_t n_peers;
 };
 

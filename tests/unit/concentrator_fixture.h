@@ -29,6 +29,7 @@ static inline struct concentrator_config *fixture_config(size_t n_peers)
     config->idle_timeout_ms = config->half_closed_timeout_ms = config->warm_timeout_ms = 60000;
     config->max_unauthenticated = config->max_unauthenticated_per_source = 1000;
     config->max_warm = config->max_pending_dials = 2;
+    config->max_dials_per_second = 400;
     for (size_t i = 0; i < n_peers; i++) {
         struct peer_config *peer = &config->peers[i];
         snprintf(peer->name, sizeof(peer->name), "g%zu", i);

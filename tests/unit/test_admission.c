@@ -131,6 +131,23 @@ static void fresh_is_within_30_seconds(void **state)
     assert_int_equal(hello(f, 0, UINT64_MAX, NULL, LATER), ADMISSION_CHALLENGE);
 }
 
+/* The salts of a gateway that says HELLO without end take bounded room: one dial in a second, and
+ * each salt is kept for 90 s. Another gateway does not notice. */
+static void salts_are_bounded_by_the_rate_of_dials(void **state)
+{
+    struct fixture *f = *state;
+    struct concentrator_config *config = fixture_config(2);
+    uint64_t now = WALL + (LATER - BOOT);
+
+    config->max_dials_per_second = 1;
+    peers_unref(f->peers);
+    assert_int_equal(peers_new(&f->peers, config, NULL), 0);
+    for (int i = 0; i < 90; i++)
+        assert_int_equal(hello(f, 0, now, NULL, LATER), ADMISSION_WELCOME);
+    assert_int_equal(hello(f, 0, now, NULL, LATER), ADMISSION_CHALLENGE);
+    assert_int_equal(hello(f, 1, now, NULL, LATER), ADMISSION_WELCOME);
+}
+
 static void a_token_makes_fresh_for_10_seconds(void **state)
 {
     struct fixture *f = *state;
@@ -245,6 +262,7 @@ int main(void)
         TEST(the_clock_runs_with_boot_time),
         TEST(at_first_everybody_shows_a_token),
         TEST(fresh_is_within_30_seconds),
+        TEST(salts_are_bounded_by_the_rate_of_dials),
         TEST(a_token_makes_fresh_for_10_seconds),
         TEST(a_token_of_an_earlier_life_is_worthless),
         TEST(a_flight_is_good_once),

@@ -537,6 +537,7 @@ static void concentrator_defaults(void **state)
     assert_int_equal(config->max_unauthenticated_per_source, 32);
     assert_int_equal(config->max_warm, 64);
     assert_int_equal(config->max_pending_dials, 256);
+    assert_int_equal(config->max_dials_per_second, 400);
     assert_int_equal(config->n_peers, 1);
     assert_string_equal(config->peers[0].name, "home");
     assert_int_equal(config->peers[0].max_flows, 4096);
@@ -554,6 +555,7 @@ static void concentrator_everything_set(void **state)
         "hello_timeout = \"1s\"; dial_timeout = \"2s\"; idle_timeout = \"3m\";\n"
         "half_closed_timeout = \"4s\"; warm_timeout = \"5s\"; max_unauthenticated = 6;\n"
         "max_unauthenticated_per_source = 7; max_warm = 8; max_pending_dials = 9;\n"
+        "max_dials_per_second = 11;\n"
         "gateways = ({ name = \"a\"; key_file = \"@a\"; max_flows = 10;\n"
         "  allow_destinations = [\"10.1.0.0/16\"]; }, { name = \"b\"; key_file = \"@b\"; });\n");
     struct concentrator_config *config = load_concentrator(lab);
@@ -573,6 +575,7 @@ static void concentrator_everything_set(void **state)
     assert_int_equal(config->max_unauthenticated_per_source, 7);
     assert_int_equal(config->max_warm, 8);
     assert_int_equal(config->max_pending_dials, 9);
+    assert_int_equal(config->max_dials_per_second, 11);
     assert_int_equal(config->n_peers, 2);
     assert_int_equal(config->peers[0].max_flows, 10);
     assert_cidr(&config->peers[0].allow_destinations[0], "10.1.0.0/16");

@@ -11,6 +11,8 @@
 
 #include "concentrator/replay.h"
 
+#define QUOTA 20000
+
 static const uint8_t home[KEY_ID] = "homehome", office[KEY_ID] = "officeof";
 
 static void fill_salt(uint8_t salt[HELLO_SALT], uint32_t n)
@@ -24,7 +26,7 @@ static enum replay_verdict insert(struct replay *r, const uint8_t *id, uint32_t 
     uint8_t salt[HELLO_SALT];
 
     fill_salt(salt, n);
-    return replay_insert(r, id, salt, now_ms);
+    return replay_insert(r, id, salt, QUOTA, now_ms);
 }
 
 static bool contains(struct replay *r, const uint8_t *id, uint32_t n, uint64_t now_ms)
@@ -37,7 +39,7 @@ static bool contains(struct replay *r, const uint8_t *id, uint32_t n, uint64_t n
 
 static void a_salt_is_new_once(void **state)
 {
-    struct replay *r = replay_new(10);
+    struct replay *r = replay_new();
 
     assert_false(contains(r, home, 1, 0));
     assert_int_equal(insert(r, home, 1, 0), REPLAY_NEW);
@@ -49,7 +51,7 @@ static void a_salt_is_new_once(void **state)
 
 static void each_gateway_has_its_own_salts(void **state)
 {
-    struct replay *r = replay_new(10);
+    struct replay *r = replay_new();
 
     assert_int_equal(insert(r, home, 1, 0), REPLAY_NEW);
     assert_int_equal(insert(r, office, 1, 0), REPLAY_NEW);
@@ -59,7 +61,7 @@ static void each_gateway_has_its_own_salts(void **state)
 
 static void a_salt_is_kept_for_90_seconds(void **state)
 {
-    struct replay *r = replay_new(10);
+    struct replay *r = replay_new();
 
     insert(r, home, 1, 1000);
     assert_int_equal(insert(r, home, 1, 1000 + REPLAY_KEPT_MS - 1), REPLAY_SEEN);
@@ -69,25 +71,35 @@ static void a_salt_is_kept_for_90_seconds(void **state)
     replay_free(r);
 }
 
+/* With a quota of 3. */
+static enum replay_verdict insert_of_3(struct replay *r, const uint8_t *id, uint32_t n,
+                                       uint64_t now_ms)
+{
+    uint8_t salt[HELLO_SALT];
+
+    fill_salt(salt, n);
+    return replay_insert(r, id, salt, 3, now_ms);
+}
+
 static void a_full_quota_evicts_nothing_and_binds_one_gateway(void **state)
 {
-    struct replay *r = replay_new(3);
+    struct replay *r = replay_new();
 
     for (uint32_t i = 0; i < 3; i++)
-        assert_int_equal(insert(r, home, i, i), REPLAY_NEW);
-    assert_int_equal(insert(r, home, 3, 3), REPLAY_FULL);
+        assert_int_equal(insert_of_3(r, home, i, i), REPLAY_NEW);
+    assert_int_equal(insert_of_3(r, home, 3, 3), REPLAY_FULL);
     for (uint32_t i = 0; i < 3; i++)
-        assert_int_equal(insert(r, home, i, 3), REPLAY_SEEN);
-    assert_int_equal(insert(r, office, 0, 3), REPLAY_NEW);
-    assert_int_equal(insert(r, home, 3, REPLAY_KEPT_MS), REPLAY_NEW);
-    assert_int_equal(insert(r, home, 4, REPLAY_KEPT_MS), REPLAY_FULL);
+        assert_int_equal(insert_of_3(r, home, i, 3), REPLAY_SEEN);
+    assert_int_equal(insert_of_3(r, office, 0, 3), REPLAY_NEW);
+    assert_int_equal(insert_of_3(r, home, 3, REPLAY_KEPT_MS), REPLAY_NEW);
+    assert_int_equal(insert_of_3(r, home, 4, REPLAY_KEPT_MS), REPLAY_FULL);
     replay_free(r);
 }
 
 static void many_salts_stay_exact_while_the_table_grows(void **state)
 {
-    enum { MANY = 20000 };
-    struct replay *r = replay_new(MANY);
+    enum { MANY = QUOTA };
+    struct replay *r = replay_new();
 
     for (uint32_t i = 0; i < MANY; i++)
         assert_int_equal(insert(r, home, i, i), REPLAY_NEW);
@@ -117,7 +129,7 @@ static void *insert_all(void *arg)
 
 static void of_two_threads_one_wins_each_salt(void **state)
 {
-    struct race race = {.replay = replay_new(5000)};
+    struct race race = {.replay = replay_new()};
     pthread_t other;
 
     assert_int_equal(pthread_create(&other, NULL, insert_all, &race), 0);
