@@ -19,6 +19,7 @@
 #define RETRY_DOUBLINGS 6
 /* A join that nobody answers within this has failed. */
 #define JOIN_PATIENCE_MS 8000
+#define LOOK_AGAIN_MS 1000
 /* The kernel's first retransmission comes after 1 s: from then on, the time a join took says
  * nothing of the round trip (Karn). */
 #define SYN_RETRANSMITTED_MS 1000
@@ -29,6 +30,7 @@ struct path {
     struct addr local, remote; /* ports are 0 until it is established */
     enum role role;
     uint64_t since_ms;
+    uint32_t join_ms; /* how long the join took; 0: unknown */
 };
 
 struct retry {
@@ -55,7 +57,8 @@ struct paths_registry {
     struct path_manager *manager;
     const struct uplinks *uplinks;
     struct gauges *gauges;
-    struct event *retry; /* armed while some connection lacks a path */
+    struct event *retry;  /* armed while some connection lacks a path, or a role */
+    uint64_t retry_at_ms; /* 0: not armed */
     struct list buckets[BUCKETS];
 };
 
@@ -237,15 +240,21 @@ static void settle_lead(struct paths *p)
     }
 }
 
-static void settle_role(struct paths *p, struct path *path)
+/* The kernel calls a join established a round trip before its peer's last answer comes; MP_PRIO
+ * before that is lost. Returns 0, or how many ms it is too early. */
+static uint32_t settle_role(struct paths *p, struct path *path, uint64_t now_ms)
 {
     enum role role = role_of(p, path->uplink);
+    uint64_t from_ms = path->since_ms + path->join_ms * 3 / 2;
 
     if (path->state != PATH_ESTABLISHED || path->role == role || role == ROLE_OFF)
-        return;
+        return 0;
+    if (now_ms < from_ms)
+        return (uint32_t)(from_ms - now_ms);
     if (path_manager_set_backup(p->registry->manager, p->token, &path->local, &path->remote,
                                 role == ROLE_STANDBY) == 0)
         path->role = role;
+    return 0;
 }
 
 static void expire_joins(struct paths *p, uint64_t now_ms)
@@ -262,15 +271,20 @@ static void expire_joins(struct paths *p, uint64_t now_ms)
     }
 }
 
+static uint32_t sooner(uint32_t a_ms, uint32_t b_ms)
+{
+    return a_ms && (!b_ms || a_ms < b_ms) ? a_ms : b_ms;
+}
+
 /* Brings the connection's subflows to what its roles and the uplinks ask for, with as few commands
- * as that takes. Returns whether something is still missing. */
-static bool settle(struct paths *p)
+ * as that takes. Returns in how many ms to look again; 0: nothing is missing. */
+static uint32_t settle(struct paths *p)
 {
     uint64_t now_ms = clock_now_ms();
-    bool missing = false;
+    uint32_t again_ms = 0;
 
     if (!p->joinable)
-        return false;
+        return 0;
     expire_joins(p, now_ms);
     for (uint32_t u = 0; u < uplinks_count(p->registry->uplinks); u++) {
         const struct addr *from = wanted_address(p, u);
@@ -279,23 +293,29 @@ static bool settle(struct paths *p)
             continue;
         if (p->retries[u].at_ms <= now_ms)
             join(p, u, from);
-        missing = true;
+        again_ms = LOOK_AGAIN_MS;
     }
     settle_existing(p);
     settle_lead(p);
     for (size_t i = 0; i < p->count; i++) {
-        settle_role(p, &p->list[i]);
-        missing = missing || p->list[i].state != PATH_ESTABLISHED;
+        again_ms = sooner(settle_role(p, &p->list[i], now_ms), again_ms);
+        if (p->list[i].state != PATH_ESTABLISHED)
+            again_ms = sooner(LOOK_AGAIN_MS, again_ms);
     }
-    return missing;
+    return again_ms;
 }
 
 static void settle_and_watch(struct paths *p)
 {
-    static const struct timeval second = {.tv_sec = 1};
+    struct paths_registry *r = p->registry;
+    uint32_t ms = settle(p);
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+    uint64_t at_ms = clock_now_ms() + ms;
 
-    if (settle(p) && !event_pending(p->registry->retry, EV_TIMEOUT, NULL))
-        event_add(p->registry->retry, &second);
+    if (ms == 0 || (r->retry_at_ms && r->retry_at_ms <= at_ms))
+        return;
+    r->retry_at_ms = at_ms;
+    event_add(r->retry, &tv);
 }
 
 static void settle_all(struct paths_registry *r)
@@ -307,7 +327,10 @@ static void settle_all(struct paths_registry *r)
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
-    settle_all(arg);
+    struct paths_registry *r = arg;
+
+    r->retry_at_ms = 0;
+    settle_all(r);
 }
 
 static int uplink_by_address(const struct paths *p, const struct addr *local)
@@ -321,14 +344,15 @@ static int uplink_by_address(const struct paths *p, const struct addr *local)
 }
 
 /* A join's handshake took one round trip, and shows that MPTCP survives there. */
-static void note_joined(struct paths *p, const struct path *path)
+static void note_joined(struct paths *p, struct path *path)
 {
     struct gauge *gauge = &p->registry->gauges->of[path->uplink];
     uint64_t took_ms = clock_now_ms() - path->since_ms;
 
     gauge->mptcp = MPTCP_OK;
+    path->join_ms = took_ms < SYN_RETRANSMITTED_MS ? (uint32_t)took_ms : SYN_RETRANSMITTED_MS;
     if (took_ms < SYN_RETRANSMITTED_MS)
-        gauge_rtt(gauge, (uint32_t)took_ms * 1000);
+        gauge_rtt(gauge, path->join_ms * 1000);
 }
 
 static void on_subflow_established(struct paths *p, const struct path_event *e)

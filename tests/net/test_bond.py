@@ -8,9 +8,9 @@ from typing import Any, List
 
 import pytest
 
-from bonded import PORT, Bonded, Lab, wait_for
+from bonded import PORT, Bonded, Lab, Uplink, wait_for
 from capture import DSS, MP_CAPABLE, MP_JOIN, Capture, Segment
-from traffic import Background, address_of, goodput, pair, pour, read
+from traffic import Background, address_of, goodput, pair, pour, read, take
 
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
 # A bare relay over the kernel's own MPTCP reaches 97.5 %.
@@ -50,6 +50,24 @@ def test_one_flow_carries_nearly_the_sum_of_both_uplinks(direction):
             assert bonded >= SHARE * sum(alone), encryption
 
 
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_a_young_flow_uses_both_uplinks(direction):
+    """One big picture on a page: the second uplink joins while the first bytes are under way already,
+    and must carry its share at once. (The kernel loses what it is told of a join too early.)"""
+    uplinks = [Uplink("dsl", down=60, up=60, delay=10), Uplink("lte", down=60, up=60, delay=30)]
+    with Lab(uplinks) as lab, Bonded(lab) as bond:
+        client, server = pair(lab.client, lab.destinations[0])
+        source, sink = (server, client) if direction == "down" else (client, server)
+        pouring = Background(pour, source)
+        take(sink, 6_000_000)
+        shares = {subflow["uplink"]: subflow["rx_bytes"] + subflow["tx_bytes"]
+                  for subflow in bond.flow()["subflows"]}
+        assert shares["lte"] > 500_000, shares
+        client.close()
+        server.close()
+        pouring.result()
+
+
 def exchange(client: socket.socket, server: socket.socket, text: bytes) -> None:
     """Text both ways, enough to need both uplinks."""
     for source, sink in (client, server), (server, client):
@@ -75,8 +93,9 @@ def test_what_the_providers_see(family, encryption):
             bond.start_concentrator()
             bond.start_gateway()
             client, server = pair(lab.client, destination, family)
-            wait_for(lambda: len(bond.flow()["subflows"]) == 2, 20, "both uplinks")
             exchange(client, server, 16384 * marker)
+            wait_for(lambda: len(bond.flow()["subflows"]) == 2, 20, "both uplinks")
+            exchange(client, server, 65536 * marker)
             client.close()
             server.close()
             bond.wait_until_over()

@@ -174,12 +174,14 @@ def take(connection: socket.socket, size: Optional[int] = None,
     return Digest(received, digest.hexdigest())
 
 
-def pour(connection: socket.socket) -> None:
-    """Sends until the connection ends."""
+def pour(connection: socket.socket) -> OSError:
+    """Sends until the connection ends; returns what ended it."""
     block = os.urandom(CHUNK)
-    with contextlib.suppress(OSError):
+    try:
         while True:
             connection.sendall(block)
+    except OSError as error:
+        return error
 
 
 class Background:
