@@ -141,7 +141,10 @@ static void on_welcomed(void *arg)
 
 static void on_relay_ended(void *arg, enum relay_end why)
 {
-    flow_close(arg, relay_end_name(why), why != RELAY_END_DONE && why != RELAY_END_NEAR_RESET);
+    bool by_an_end = why == RELAY_END_DONE || why == RELAY_END_NEAR_RESET ||
+                     why == RELAY_END_FAR_RESET || why == RELAY_END_IDLE;
+
+    flow_close(arg, relay_end_name(why), !by_an_end);
 }
 
 static void set_carries_much(struct flow *f, bool much)
@@ -210,7 +213,7 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
         snprintf(text, sizeof(text), "concentrator-%s", trunk_failure_name(why));
     if (why != TRUNK_OPEN_FAILED && why != TRUNK_REFUSED)
         concentrators_doubt(f->context->concentrators, trunk_station(f->trunk));
-    flow_close(f, text, true);
+    flow_close(f, text, why != TRUNK_OPEN_FAILED);
 }
 
 static const struct trunk_events flow_events = {

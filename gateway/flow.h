@@ -19,7 +19,9 @@ enum flow_state {
 
 struct flow;
 
-/* Told once, when the flow has closed. The owner frees it later, from outside its callbacks. */
+/* Told once, when the flow has closed. failed: by a fault between us and the concentrator, not by
+ * the will or the state of the client or the destination. The owner frees it later, from outside
+ * its callbacks. */
 typedef void flow_closed(void *arg, struct flow *flow, bool failed);
 
 /* What all flows of a gateway share. */
