@@ -87,8 +87,11 @@ static void start_relay(struct session *s, int fd)
         return;
     }
     s->far_fd = -1;
-    if (sealed)
-        s->seal = s->open = NULL;
+    if (!sealed) { /* the last record has been sealed and opened */
+        record_cipher_free(s->seal);
+        record_cipher_free(s->open);
+    }
+    s->seal = s->open = NULL;
     struct buffer *first = s->held;
     s->held = NULL;
     session_enter(s, SESSION_RELAYING);
