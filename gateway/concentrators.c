@@ -38,7 +38,7 @@ struct concentrator {
 
 struct warm {
     struct list node;
-    struct concentrator *concentrator;
+    struct concentrator *concentrator; /* NULL: buried; what its trunk still tells is of no use */
     struct trunk *trunk;
     uint64_t welcomed_ms;
 };
@@ -133,6 +133,7 @@ static void bury(struct warm *w)
 
     list_remove(&w->node);
     w->concentrator->n_warm--;
+    w->concentrator = NULL;
     list_append(&cs->dead, &w->node);
     event_active(cs->reaper, 0, 0);
 }
@@ -160,6 +161,8 @@ static void on_welcomed(void *arg)
     struct concentrator *c = w->concentrator;
     char at[ADDR_TEXT];
 
+    if (!c)
+        return;
     w->welcomed_ms = clock_now_ms();
     if (c->station.challenged_ms && c->start_up_ends_ms < w->welcomed_ms &&
         w->welcomed_ms - c->station.challenged_ms < TOKEN_REFRESH_MS)
@@ -179,6 +182,8 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
     struct concentrator *c = w->concentrator;
     char reason[sizeof(c->reason)];
 
+    if (!c)
+        return;
     bury(w);
     /* One that waited and was ended says little: the idle limit, or a restart. Look again. */
     if (why == TRUNK_LOST) {
