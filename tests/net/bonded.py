@@ -216,7 +216,26 @@ def _stop(process: Optional[Process], check: bool) -> None:
             f"exit code {process.poll()}\n{output}")
 
 
-# --- What the kernel says of a process --------------------------------------------------------
+# --- What the kernel says ----------------------------------------------------------------------
+
+
+def kernel_state(host: Host) -> Dict[str, List[str]]:
+    """All that a program may have left behind in the namespace."""
+    commands = {
+        "nft": ["nft", "list", "ruleset"],
+        "rules": ["ip", "-4", "rule"], "rules6": ["ip", "-6", "rule"],
+        "routes": ["ip", "-4", "route", "show", "table", "all"],
+        "routes6": ["ip", "-6", "route", "show", "table", "all"],
+        "endpoints": ["ip", "mptcp", "endpoint"], "limits": ["ip", "mptcp", "limits"],
+        "sysctls": ["sysctl", "-a", "--ignore", "-r", r"^net\."],
+    }
+    return {name: sorted(line for line in host.run(command).stdout.splitlines()
+                         if not line.startswith("net.netfilter.nf_conntrack_count "))
+            for name, command in commands.items()}
+
+
+def interception(host: Host) -> bool:
+    return host.run(["nft", "list", "table", "inet", "bondway"], check=False).returncode == 0
 
 
 def memory_kib(process: Process) -> int:
@@ -240,4 +259,4 @@ def _status_of(process: Process, field: str) -> int:
 
 
 __all__ = ["Bonded", "Host", "Lab", "PORT", "Process", "Uplink", "descriptors", "find_program",
-           "memory_kib", "wait_for", "wake_ups"]
+           "interception", "kernel_state", "memory_kib", "wait_for", "wake_ups"]

@@ -19,7 +19,7 @@ import threading
 import time
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
-from bonded import Host
+from bonded import Host, Lab
 
 CHUNK = 256 * 1024
 # How long a read or a write may wait for the network. No test comes near it unless it fails.
@@ -107,6 +107,18 @@ def wait_for_reset(connection: socket.socket, deadline: float = PATIENCE) -> flo
     except socket.timeout:
         raise AssertionError(f"not reset within {deadline} s") from None
     raise AssertionError("ended in order, not by a reset")
+
+
+def time_to_reset(host: Host, address: str, port: int) -> float:
+    """How long it takes until a connection to there has been reset. It may be while connect() has
+    not returned yet."""
+    start = time.monotonic()
+    try:
+        with connect(host, address, port) as connection:
+            wait_for_reset(connection)
+    except ConnectionResetError:
+        pass
+    return time.monotonic() - start
 
 
 def read(connection: socket.socket, size: int) -> bytes:
@@ -286,3 +298,16 @@ class Server:
         if isinstance(result, Exception):
             raise result
         return result
+
+
+def tell_where_from(connection: socket.socket) -> None:
+    """Tells the client as whom the server sees it."""
+    connection.sendall(connection.getpeername()[0].encode())
+
+
+def way_of(lab: Lab) -> str:
+    """Which way a new connection of the LAN takes: "bond", or "direct" by the first uplink."""
+    names = {lab.vps.address: "bond", lab.uplinks[0].address: "direct"}
+    with Server(lab.destinations[0], tell_where_from) as server, \
+            connect(lab.client, lab.destinations[0].address, server.port) as client:
+        return names[read(client, 100).decode()]

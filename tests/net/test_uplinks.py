@@ -1,0 +1,150 @@
+"""Uplinks that come and go, and kinds of uplinks, under running flows."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any, Tuple
+
+import pytest
+
+from bonded import Bonded, Lab, Uplink, wait_for
+from traffic import Background, Counter, Digest, offer_all, pair, take
+
+DIRECTION = pytest.mark.parametrize("direction", ["down", "up"])
+
+
+def equal_uplinks(**settings: Any) -> Any:
+    """Fast in both directions, so that little time passes. The first is the nearer one, so flows
+    begin there."""
+    return [Uplink("dsl", down=60, up=60, delay=10, **settings),
+            Uplink("lte", down=60, up=60, delay=30)]
+
+
+class Transfer:
+    """Runs until it is told to stop."""
+
+    def __init__(self, lab: Lab, direction: str, family: int = socket.AF_INET) -> None:
+        client, server = pair(lab.client, lab.destinations[0], family)
+        source, sink = (server, client) if direction == "down" else (client, server)
+        self._stop = threading.Event()
+        self._counter = Counter()
+        self._sent = Background(offer_all, source, 1 << 40, None, self._stop)
+        self._received = Background(take, sink, None, self._counter)
+
+    def wait_for(self, more: int, deadline: float = 30) -> None:
+        """For so many bytes more to arrive."""
+        goal = self._counter.total + more
+        wait_for(lambda: self._counter.total >= goal, deadline, f"{more} bytes more")
+
+    def finish(self) -> Tuple[Digest, Digest]:
+        """What was sent, and what has arrived."""
+        self._stop.set()
+        return self._sent.result(), self._received.result()
+
+
+def carried(bond: Bonded, uplink: str) -> int:
+    """Bytes on that uplink's established subflow of the only flow; 0 without one."""
+    return sum(subflow["rx_bytes"] + subflow["tx_bytes"] for subflow in bond.flow()["subflows"]
+               if subflow["uplink"] == uplink and subflow["state"] == "established")
+
+
+def wait_for_use(bond: Bonded, uplink: str, deadline: float) -> None:
+    """The running flow sends or receives there, a good deal."""
+    start = carried(bond, uplink)
+    wait_for(lambda: carried(bond, uplink) > start + 500_000, deadline, f"use of {uplink}")
+
+
+NEW_ADDRESSES = {"the same address": None, "another address": "{network}.77",
+                 "another network": "21.0.99.5/24"}
+
+
+@DIRECTION
+@pytest.mark.parametrize("replugged", NEW_ADDRESSES)
+@pytest.mark.parametrize("pulled", ["dsl", "lte"])
+def test_a_cable_is_pulled_and_plugged_in_again(pulled, replugged, direction):
+    """Somebody trips over a cable in the middle of a transfer, that of the uplink where the flow
+    began, or the other's. The transfer goes on at once. Plugged in again, perhaps with another
+    address from the provider, the same flow uses it again within 5 s; and not a byte is wrong."""
+    with Lab(equal_uplinks()) as lab, Bonded(lab) as bond:
+        uplink = lab.uplink(pulled)
+        transfer = Transfer(lab, direction)
+        transfer.wait_for(2_000_000)
+        for each in lab.uplinks:
+            wait_for_use(bond, each.name, 30)
+        uplink.carrier(False)
+        wait_for(lambda: bond.uplink(pulled)["state"] == "down", 20, "notice of it")
+        transfer.wait_for(4_000_000)
+        assert carried(bond, pulled) == 0
+        uplink.carrier(True)
+        address = NEW_ADDRESSES[replugged]
+        if address:
+            uplink.set_address(address.format(network=uplink.address.rpartition(".")[0]))
+        wait_for_use(bond, pulled, 5)
+        sent, received = transfer.finish()
+        assert received == sent
+        bond.wait_for_log("closed why=done")
+
+
+@DIRECTION
+def test_an_address_that_changes_under_a_running_flow(direction):
+    """The provider's forced separation at night: the cable stays, the address is another one."""
+    with Lab(equal_uplinks()) as lab, Bonded(lab) as bond:
+        transfer = Transfer(lab, direction)
+        transfer.wait_for(2_000_000)
+        for uplink in lab.uplinks:
+            uplink.set_address(None)
+            wait_for(lambda: bond.uplink(uplink.name)["state"] == "down", 20, "notice of it")
+            transfer.wait_for(2_000_000)
+            uplink.set_address(f"21.0.{uplink.number}.99")
+            wait_for_use(bond, uplink.name, 5)
+        sent, received = transfer.finish()
+        assert received == sent
+
+
+@DIRECTION
+def test_both_cables_pulled_for_a_moment(direction):
+    """The modem's power strip. Nothing can flow; when one uplink is back, the flow goes on."""
+    with Lab(equal_uplinks()) as lab, Bonded(lab) as bond:
+        transfer = Transfer(lab, direction)
+        transfer.wait_for(2_000_000)
+        for uplink in lab.uplinks:
+            uplink.carrier(False)
+        wait_for(lambda: {u["state"] for u in bond.status()["uplinks"]} == {"down"}, 20,
+                 "notice of it")
+        lab.uplink("lte").carrier(True)
+        transfer.wait_for(2_000_000, 60)
+        sent, received = transfer.finish()
+        assert received == sent
+
+
+@DIRECTION
+def test_a_point_to_point_uplink(direction):
+    """PPPoE: an address with a peer, and no gateway to send to. It comes back with another one."""
+    with Lab(equal_uplinks(ppp=True)) as lab, Bonded(lab) as bond:
+        transfer = Transfer(lab, direction)
+        for uplink in lab.uplinks:
+            wait_for_use(bond, uplink.name, 30)
+        ppp = lab.uplink("dsl")
+        ppp.carrier(False)
+        wait_for(lambda: bond.uplink("dsl")["state"] == "down", 20, "notice of it")
+        transfer.wait_for(2_000_000)
+        ppp.carrier(True)
+        ppp.set_address("21.0.1.66")
+        wait_for_use(bond, "dsl", 5)
+        sent, received = transfer.finish()
+        assert received == sent
+
+
+@DIRECTION
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
+def test_a_concentrator_with_an_ipv6_address(family, direction):
+    """Where the provider gives good IPv6 and poor IPv4: the trunks are IPv6, the LAN's connections
+    either."""
+    with Lab(equal_uplinks()) as lab, Bonded(lab, address6=True) as bond:
+        transfer = Transfer(lab, direction, family)
+        for uplink in lab.uplinks:
+            wait_for_use(bond, uplink.name, 30)
+            assert ":" in bond.uplink(uplink.name)["address"]
+        sent, received = transfer.finish()
+        assert received == sent
