@@ -108,8 +108,9 @@ def _ip(lines: Sequence[str], namespace: str = "", *options: str) -> subprocess.
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     process.lines = lines  # type: ignore[attr-defined]
     assert process.stdin
-    process.stdin.write("\n".join(lines) + "\n")
-    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # it has failed: _finish() tells why
+        process.stdin.write("\n".join(lines) + "\n")
+        process.stdin.close()
     return process
 
 
