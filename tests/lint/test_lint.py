@@ -23,6 +23,10 @@ GOOD = {
                       "static struct flow *flow_new(struct client_of_the_lan *client,\n"
                       "                             struct destination_on_the_internet *there)\n"
                       "{\n    return 0;\n}\n",
+    "gateway/uplink.c": '#include <stdio.h>\n\nvoid uplink_explain(const char *interface)\n{\n'
+                        '    printf("no default route by %s; "\n'
+                        '           "set gateway\\n",\n           interface);\n'
+                        '    puts("no carrier");\n}\n',
     "config/examples/gateway.conf": 'listen_port = 7170;\n#scheduler = "bond";  # a default\n',
     "deploy/demo": "#!/bin/sh\necho \"$1\"\n",
     "tests/net/lab.py": "import time\n\n\ndef look(done):\n    while not done():\n"
@@ -31,6 +35,7 @@ GOOD = {
     "README.md": "A byte: core/clock.c:clock_now, gateway/flow.c:flow_new. "
                  "Run `deploy/demo`, then `bondway status --json`;\n"
                  "[an example](config/examples/gateway.conf).\n\n"
+                 "| message | remedy |\n|---|---|\n| `no carrier`, `no default route by …; set` | - |\n\n"
                  "```\nlisten_port = 7170;\n# bondway keygen > key\n```\n",
 }
 MANY_LINES = "    a();\n" * 60
@@ -63,6 +68,7 @@ WRONG = [
     ("paths", "README.md", "Run `deploy/demonstration`.\n"),
     ("paths", "README.md", "[an example](config/examples/none.conf)\n"),
     ("paths", "core/clock.c", "/* See none" ".md. */\n"),
+    ("messages", "README.md", "| message | remedy |\n|---|---|\n| `no route` | - |\n"),
     ("commands", "README.md", "Run `bondway stats`.\n"),
     ("commands", "README.md", "```\nbondway status --yaml\n```\n"),
     ("commands", "README.md", "```\n# bondway gateway -x FILE\n```\n"),
