@@ -20,7 +20,7 @@ enum greeting_verdict {
     GREETING_FAILED      /* out of memory, or libcrypto failed */
 };
 
-/* Owned by a trunk, by value. */
+/* Owned by a trunk. */
 struct greeting {
     const struct key *key; /* borrowed */
     enum crypto_suite suite;

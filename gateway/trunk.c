@@ -57,7 +57,7 @@ struct trunk {
     int fd; /* -1: none yet, or taken */
     bool is_mptcp;
     struct event *race, *deadline, *readable, *writable;
-    struct greeting greeting;
+    struct greeting *greeting; /* NULL once it is taken */
     struct buffer *flight;
     struct paths *paths;
     bool challenged, asks_token;
@@ -138,7 +138,8 @@ static void drop_connection(struct trunk *t)
     t->paths = NULL;
     buffer_put(t->context->pool, t->flight);
     t->flight = NULL;
-    greeting_end(&t->greeting);
+    if (t->greeting)
+        greeting_end(t->greeting);
 }
 
 /* The one way a trunk ends by itself: callers return right after. */
@@ -218,7 +219,7 @@ static void challenged(struct trunk *t)
         return;
     }
     t->challenged = true;
-    memcpy(t->station->token, t->greeting.reply.token, sizeof(t->station->token));
+    memcpy(t->station->token, t->greeting->reply.token, sizeof(t->station->token));
     t->station->challenged_ms = clock_now_ms();
     drop_connection(t);
     start_dialling(t);
@@ -244,8 +245,8 @@ static void opened(struct trunk *t)
 {
     if (t->state != TRUNK_OPENING) {
         fail(t, TRUNK_BAD, 0);
-    } else if (t->greeting.opened_code != OPENED_CONNECTED) {
-        fail(t, TRUNK_OPEN_FAILED, t->greeting.opened_code);
+    } else if (t->greeting->opened_code != OPENED_CONNECTED) {
+        fail(t, TRUNK_OPEN_FAILED, t->greeting->opened_code);
     } else {
         t->state = TRUNK_OPENED;
         event_del(t->deadline);
@@ -257,7 +258,7 @@ static void opened(struct trunk *t)
 /* The reply is authentic and fresh (it proves knowledge of our salt): its time is good. */
 static void adopt_time(struct trunk *t)
 {
-    t->station->clock_offset_ms = (int64_t)(t->greeting.reply.time_ms - clock_boot_ms());
+    t->station->clock_offset_ms = (int64_t)(t->greeting->reply.time_ms - clock_boot_ms());
 }
 
 static void take_verdict(struct trunk *t, enum greeting_verdict verdict)
@@ -274,7 +275,7 @@ static void take_verdict(struct trunk *t, enum greeting_verdict verdict)
         challenged(t);
         return;
     case GREETING_REFUSED:
-        fail(t, TRUNK_REFUSED, t->greeting.reply.code);
+        fail(t, TRUNK_REFUSED, t->greeting->reply.code);
         return;
     case GREETING_OPENED:
         opened(t);
@@ -300,7 +301,7 @@ static bool is_reading(const struct trunk *t)
 
 static enum trunk_failure why_closed(const struct trunk *t)
 {
-    if (!is_greeting(t) || t->greeting.have > 0)
+    if (!is_greeting(t) || t->greeting->have > 0)
         return TRUNK_LOST;
     return clock_now_ms() - t->connected_ms < REJECTED_AFTER_MS ? TRUNK_HUNG_UP : TRUNK_REJECTED;
 }
@@ -312,7 +313,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     /* A challenge, a failure or OPENED changes the state (and the socket): then no more. */
     while (is_reading(t) && t->fd == fd) {
         uint8_t *where;
-        size_t wants = greeting_wants(&t->greeting, &where);
+        size_t wants = greeting_wants(t->greeting, &where);
         ssize_t n = recv(fd, where, wants, MSG_DONTWAIT);
 
         if (n == -1 && (errno == EAGAIN || errno == EINTR))
@@ -321,7 +322,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
             fail(t, why_closed(t), n == 0 ? 0 : errno);
             return;
         }
-        take_verdict(t, greeting_read(&t->greeting, (size_t)n));
+        take_verdict(t, greeting_read(t->greeting, (size_t)n));
     }
 }
 
@@ -372,7 +373,7 @@ static int greet(struct trunk *t)
     t->writable = event_new(t->context->base, t->fd, EV_WRITE, on_writable, t);
     if (!t->readable || !t->writable || event_add(t->readable, NULL) == -1)
         return -ENOMEM;
-    return greeting_start(&t->greeting, &t->station->entry->key, t->context->suite,
+    return greeting_start(t->greeting, &t->station->entry->key, t->context->suite,
                           protocol_time_ms(t->station), token_for(t), t->flight);
 }
 
@@ -531,7 +532,8 @@ struct trunk *trunk_new(const struct trunk_context *context, struct station *sta
     t->fd = -1;
     t->race = evtimer_new(context->base, on_race, t);
     t->deadline = evtimer_new(context->base, on_deadline, t);
-    if (!t->race || !t->deadline) {
+    t->greeting = calloc(1, sizeof(*t->greeting));
+    if (!t->race || !t->deadline || !t->greeting) {
         trunk_free(t);
         return NULL;
     }
@@ -568,7 +570,7 @@ int trunk_open(struct trunk *t, enum open_mode mode, const struct addr *destinat
     assert(trunk_is_connected(t));
     if (!flight_of(t))
         return -ENOMEM;
-    int err = greeting_open(&t->greeting, mode, destination, early, early_len, t->flight);
+    int err = greeting_open(t->greeting, mode, destination, early, early_len, t->flight);
     if (err)
         return err;
     count_start(t, &t->context->gauges->of[t->first_uplink]);
@@ -589,7 +591,10 @@ int trunk_take(struct trunk *t, struct record_cipher **seal, struct record_ciphe
     event_free(t->readable);
     event_free(t->writable);
     t->readable = t->writable = NULL;
-    greeting_take_ciphers(&t->greeting, seal, open);
+    greeting_take_ciphers(t->greeting, seal, open);
+    greeting_end(t->greeting);
+    free(t->greeting);
+    t->greeting = NULL;
     return fd;
 }
 
@@ -604,6 +609,7 @@ void trunk_free(struct trunk *t)
         event_free(t->race);
     if (t->deadline)
         event_free(t->deadline);
+    free(t->greeting);
     free(t);
 }
 
