@@ -167,10 +167,10 @@ static void no_interface_no_rate(void **state)
     sample_at(&g, 3000, 0, 0);
     assert_int_equal(g.rx_bps + g.tx_bps, 0);
     counter_error = 0;
-    sample_at(&g, 3001, 1000000, 5); /* at once, and again without a rate */
+    sample_at(&g, 3001, 1000000, 5000); /* at once, and again without a rate */
     assert_int_equal(g.rx_bps, 0);
     assert_int_equal(g.rx_bytes, 1000000);
-    sample_at(&g, 4001, 1001000, 5);
+    sample_at(&g, 4001, 1001000, 5000);
     assert_int_equal(g.rx_bps, 8000);
 }
 

@@ -61,6 +61,7 @@ struct world {
     struct end client, server;
     struct far_end far;
     int near_fd; /* the first relay's */
+    void (*when_grown)(struct world *w);
     bool inside; /* a call of the owner is under way */
     bool busy;   /* an end moved something in the last turn */
     size_t descriptors;
@@ -91,6 +92,8 @@ static void on_grown(void *arg)
 
     assert_false(w->world->inside);
     w->grown++;
+    if (w->world->when_grown)
+        w->world->when_grown(w->world);
 }
 
 static struct relay_setup add_relay(struct world *w, const struct relay_limits *limits)
@@ -476,6 +479,13 @@ static void have_ended(struct world *w, struct end *self, struct end *other)
     UNTIL(w, other->heard_end && other->received == 1000);
 }
 
+/* All at once: whoever reads finds data, and behind it an end that looks like one in order. */
+static void end_just_now(struct world *w, struct end *self, struct end *other)
+{
+    send_data(w, self, other);
+    shutdown(self->fd, SHUT_WR);
+}
+
 static void have_heard_the_end(struct world *w, struct end *self, struct end *other)
 {
     have_ended(w, other, self);
@@ -505,6 +515,7 @@ static const struct {
     {"receiving, blocked", block_the_other},
     {"blocked both ways", be_blocked_both_ways},
     {"has ended", have_ended},
+    {"ends just now", end_just_now},
     {"has heard the end", have_heard_the_end},
     {"has ended, receiving, blocked", have_ended_and_block},
     {"has heard the end, sending, blocked", have_heard_the_end_and_be_blocked},
@@ -519,7 +530,7 @@ static void reset_once(enum layout layout, enum pair_kind kind, bool swapped, si
     swap_ends(&w, &self, &other, swapped);
     situations[i].prepare(&w, self, other);
     assert_false(w.relays[0].ended || w.relays[1].ended);
-    bool had_ended = other->heard_end;
+    bool had_ended = other->heard_end || situations[i].prepare == end_just_now;
     uint64_t sent = self->sent, at_ms = clock_now_ms();
     mptcp_reset(self->fd);
     self->fd = -1;
@@ -727,6 +738,27 @@ static void near_reset_is_a_record(void **state)
     UNTIL(&w, all_ended(&w));
     assert_in_range(w.relays[0].ended_ms - at_ms, 0, NOTICED_MS);
     assert_int_equal(w.relays[0].why, RELAY_END_NEAR_RESET);
+    world_end(&w);
+}
+
+/* Nothing is held any longer for a client that is gone. */
+static void near_reset_gives_back_the_buffers(void **state)
+{
+    struct world w;
+    struct record record;
+    uint64_t bytes = 0;
+
+    half_start(&w);
+    w.client.appetite = 0;
+    while (buffers_used(&w, 0) == 0) {
+        half_say_data(&w, RECORD_PAYLOAD_MAX);
+        turn(&w);
+    }
+    reset_client(&w);
+    assert_true(half_hear_past_data(&w, &bytes, &record));
+    assert_int_equal(record.type, RECORD_RESET);
+    assert_int_equal(buffers_used(&w, 0), 0);
+    assert_false(w.relays[0].ended);
     world_end(&w);
 }
 
@@ -1036,6 +1068,34 @@ static void tells_of_growth(void **state)
     world_end(&w);
 }
 
+/* Called in the relay's first turn, which ends with waiting for the client: more comes than far
+ * takes, and a reset. The watch tells of that before the relay reads and finds itself blocked. */
+static void reset_in_mid_turn(struct world *w)
+{
+    static uint8_t block[60000];
+
+    assert_int_equal(send(w->client.fd, block, sizeof(block), 0), sizeof(block));
+    reset_client(w);
+}
+
+static void a_reset_in_mid_turn_is_not_lost(void **state)
+{
+    struct world w;
+    int least = 1;
+
+    world_new(&w, PLAIN, PAIR_TCP, PAIR_UNIX, &no_limits);
+    setsockopt(relay_far_fd(w.relays[0].relay), SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+    w.server.appetite = 0;
+    w.client.goal = 10;
+    say_some(&w.client);
+    relay_watch_growth(w.relays[0].relay, w.client.sent);
+    w.when_grown = reset_in_mid_turn;
+    relay_start_outward(w.relays[0].relay);
+    UNTIL(&w, all_ended(&w));
+    assert_int_equal(w.relays[0].why, RELAY_END_NEAR_RESET);
+    world_end(&w);
+}
+
 /* ---- lifetime ---- */
 
 static void freed_in_every_state(void **state)
@@ -1180,6 +1240,7 @@ int main(void)
         cmocka_unit_test(truncation_is_a_reset),
         cmocka_unit_test(refuses_what_may_not_come),
         cmocka_unit_test(near_reset_is_a_record),
+        cmocka_unit_test(near_reset_gives_back_the_buffers),
         cmocka_unit_test(near_reset_does_not_wait_for_ever),
         cmocka_unit_test(ping_is_answered),
         cmocka_unit_test(ping_is_answered_behind_a_queue),
@@ -1195,6 +1256,7 @@ int main(void)
         cmocka_unit_test(the_last_byte_has_a_limit),
         cmocka_unit_test(freed_while_lingering),
         cmocka_unit_test(tells_of_growth),
+        cmocka_unit_test(a_reset_in_mid_turn_is_not_lost),
         cmocka_unit_test(freed_in_every_state),
         cmocka_unit_test(aborting_resets_both),
         cmocka_unit_test(ends_only_from_the_event_loop),
