@@ -91,6 +91,8 @@ def test_a_destination_that_is_denied(name):
 
 
 def idle(source: socket.socket, sink: socket.socket) -> Callable[[], Any]:
+    source.sendall(b"!")  # all the way through, so that every part of it is idle
+    assert read(sink, 1) == b"!"
     return lambda: wait_for_reset(sink)
 
 
