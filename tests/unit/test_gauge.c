@@ -6,9 +6,27 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "core/clock.h"
 #include "gateway/gauge.h"
 
-/* ---- the uplinks ---- */
+/* ---- the clock, and the uplinks ---- */
+
+static uint64_t clock_ms;
+
+uint64_t clock_now_ms(void)
+{
+    return clock_ms;
+}
+
+uint64_t clock_boot_ms(void)
+{
+    return clock_ms;
+}
+
+uint64_t clock_wall_ms(void)
+{
+    return clock_ms;
+}
 
 struct uplinks {
     size_t n;
@@ -203,6 +221,47 @@ static void the_schedule_knows_what_was_measured(void **state)
     assert_int_equal(s.order[0], 0);
 }
 
+static uint8_t first_of(const struct gauges *gauges, const struct uplinks *uplinks)
+{
+    struct schedule s;
+
+    gauges_schedule(gauges, uplinks, 4, SCHEDULER_BOND, UINT32_MAX, &s);
+    assert_int_equal(s.n_order, uplinks->n);
+    return s.order[0];
+}
+
+/* While no concentrator has welcomed us from an address, it takes few connections from there. */
+static void an_unproved_uplink_is_not_crowded_with_starts(void **state)
+{
+    static const struct uplink_config config;
+    struct uplinks uplinks = {.n = 2};
+    struct gauges gauges = {0};
+
+    for (size_t i = 0; i < 2; i++)
+        uplinks.of[i] = (struct uplink){.config = &config, .v4.usable = true};
+    gauges.of[0].rtt_us = 1000;
+    gauges.of[1].rtt_us = 900000;
+    clock_ms = 5000000;
+    gauges.of[0].starting = 15;
+    assert_int_equal(first_of(&gauges, &uplinks), 0);
+    gauges.of[0].starting = 16;
+    assert_int_equal(first_of(&gauges, &uplinks), 1);
+    gauges.of[1].starting = 16; /* both: the sooner one */
+    assert_int_equal(first_of(&gauges, &uplinks), 0);
+    gauges.of[1].starting = 0;
+    gauges.of[0].welcomed_ms = clock_ms;
+    assert_int_equal(first_of(&gauges, &uplinks), 0);
+    clock_ms += 7 * 60 * 1000;
+    assert_int_equal(first_of(&gauges, &uplinks), 0);
+    clock_ms += 60 * 1000; /* the proof grows old before it does at the concentrator */
+    assert_int_equal(first_of(&gauges, &uplinks), 1);
+    gauges.of[0].welcomed_ms = clock_ms;
+    gauge_forget(&gauges.of[0]); /* another address has proved nothing yet */
+    gauges.of[0].rtt_us = 1000;
+    assert_int_equal(gauges.of[0].starting, 16);
+    assert_int_equal(first_of(&gauges, &uplinks), 1);
+}
+
 static void truths_have_names(void **state)
 {
     assert_string_equal(mptcp_truth_name(MPTCP_UNKNOWN), "unknown");
@@ -222,6 +281,7 @@ int main(void)
         cmocka_unit_test(a_new_interface_has_no_rate_yet),
         cmocka_unit_test(no_interface_no_rate),
         cmocka_unit_test(the_schedule_knows_what_was_measured),
+        cmocka_unit_test(an_unproved_uplink_is_not_crowded_with_starts),
         cmocka_unit_test(truths_have_names),
     };
 
