@@ -44,7 +44,7 @@ struct relay_setup {
     struct record_cipher *seal, *open; /* both or neither; taken likewise */
     relay_ended *ended;
     /* Called when so many payload bytes have moved since relay_watch_growth(), both directions
-     * together, once for each call of that; NULL: not wanted. */
+     * together, once for each call of that; NULL: not wanted. It may not end the relay. */
     void (*grown)(void *arg);
     void *arg;
 };
