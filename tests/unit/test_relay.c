@@ -926,7 +926,7 @@ static void half_closed_relays_end_sooner(void **state)
         world_new(&w, PLAIN, PAIR_TCP, PAIR_TCP, &limits);
         start_relay(&w.relays[0]);
         swap_ends(&w, &first, &second, swapped);
-        pass_time(&w, 300);
+        pass_time(&w, 200);
         assert_false(w.relays[0].ended);
         first->ends = true;
         UNTIL(&w, all_ended(&w));
@@ -940,7 +940,7 @@ static void half_closed_relays_end_sooner(void **state)
 /* The relay has nothing left to do, but the kernel has: its queue drains into a slow client. */
 static void a_draining_queue_is_not_idle(void **state)
 {
-    static const struct relay_limits limits = {.idle_ms = 400, .half_closed_ms = 400};
+    static const struct relay_limits limits = {.idle_ms = 240, .half_closed_ms = 240};
     struct world w;
 
     world_new(&w, PLAIN, PAIR_UNIX, PAIR_UNIX, &limits);
@@ -950,7 +950,7 @@ static void a_draining_queue_is_not_idle(void **state)
     UNTIL(&w, relay_bytes_in(w.relays[0].relay) == 150000 && buffers_used(&w, 0) == 0);
     uint64_t last_ms = relay_last_active_ms(w.relays[0].relay);
     while (w.client.received < 150000) {
-        w.client.appetite = 2000;
+        w.client.appetite = 3000;
         act(&w, &w.client);
         w.client.appetite = 0;
         pass_time(&w, 10);
