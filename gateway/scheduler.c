@@ -1,5 +1,6 @@
 #include "gateway/scheduler.h"
 
+#include <assert.h>
 #include <string.h>
 
 const char *role_name(enum role role)
@@ -68,6 +69,7 @@ void scheduler_decide(enum scheduler_kind kind, const struct uplink_view *uplink
 {
     static decide *const table[] = {[SCHEDULER_BOND] = decide_bond};
 
+    assert(kind < sizeof(table) / sizeof(table[0]) && table[kind]); /* no other is configurable */
     memset(out, 0, sizeof(*out));
     table[kind](uplinks, n, allowed, out);
 }
