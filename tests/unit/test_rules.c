@@ -88,7 +88,30 @@ static void the_first_match_counts(void **state)
     assert_string_equal(rules_match(&config, &to_web).rule, "first");
 }
 
-/* One rule with every condition; and whether each flow meets it. */
+/* Flows, and whether they meet the rule below. */
+static const struct {
+    const char *client, *destination;
+    int8_t dscp;
+    bool matches;
+} flows[] = {
+    {"192.168.1.7:1", "198.51.100.1:443", 46, true},
+    {"192.168.1.7:1", "198.51.100.255:8000", 0, true},
+    {"192.168.1.127:1", "203.0.113.9:8010", 0, true},
+    {"[2001:db8::1]:1", "[2001:db8:1:2::3]:8005", 46, true},
+    {"192.168.1.7:1", "[2001:db8:1:2::3]:443", 46, true},
+    {"192.168.1.7:1", "198.51.101.1:443", 46, false},
+    {"192.168.1.7:1", "203.0.113.8:443", 46, false},
+    {"192.168.1.7:1", "[2001:db8:2::1]:443", 46, false},
+    {"192.168.1.128:1", "198.51.100.1:443", 46, false},
+    {"[2001:db8:0:1::1]:1", "198.51.100.1:443", 46, false},
+    {"192.168.1.7:443", "198.51.100.1:444", 46, false}, /* the destination's port counts */
+    {"192.168.1.7:1", "198.51.100.1:7999", 46, false},
+    {"192.168.1.7:1", "198.51.100.1:8011", 46, false},
+    {"192.168.1.7:1", "198.51.100.1:443", 1, false},
+    {"192.168.1.7:1", "198.51.100.1:443", -1, false}, /* unknown is none of them */
+};
+
+/* One rule with every condition. */
 static void every_condition_must_hold(void **state)
 {
     struct cidr destinations[] = {network("198.51.100.0/24"), network("2001:db8:1::/48"),
@@ -98,27 +121,6 @@ static void every_condition_must_hold(void **state)
     int8_t dscp[] = {0, 46};
     struct rule_config rule;
     struct gateway_config config = {.rules = &rule, .n_rules = 1};
-    static const struct {
-        const char *client, *destination;
-        int8_t dscp;
-        bool matches;
-    } flows[] = {
-        {"192.168.1.7:1", "198.51.100.1:443", 46, true},
-        {"192.168.1.7:1", "198.51.100.255:8000", 0, true},
-        {"192.168.1.127:1", "203.0.113.9:8010", 0, true},
-        {"[2001:db8::1]:1", "[2001:db8:1:2::3]:8005", 46, true},
-        {"192.168.1.7:1", "[2001:db8:1:2::3]:443", 46, true},
-        {"192.168.1.7:1", "198.51.101.1:443", 46, false},
-        {"192.168.1.7:1", "203.0.113.8:443", 46, false},
-        {"192.168.1.7:1", "[2001:db8:2::1]:443", 46, false},
-        {"192.168.1.128:1", "198.51.100.1:443", 46, false},
-        {"[2001:db8:0:1::1]:1", "198.51.100.1:443", 46, false},
-        {"192.168.1.7:443", "198.51.100.1:444", 46, false}, /* the destination's port counts */
-        {"192.168.1.7:1", "198.51.100.1:7999", 46, false},
-        {"192.168.1.7:1", "198.51.100.1:8011", 46, false},
-        {"192.168.1.7:1", "198.51.100.1:443", 1, false},
-        {"192.168.1.7:1", "198.51.100.1:443", -1, false}, /* unknown is none of them */
-    };
 
     rule_named(&rule, "strict");
     rule.destinations = destinations;
