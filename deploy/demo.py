@@ -286,17 +286,13 @@ class Demo:
                             f"at least {PROMISED} % of the sum everywhere (worst: {worst:.1f} %)")
 
     def show_bonded(self, label: str, port: int, alone: Sequence[float]) -> Iterator[float]:
-        again = False
         self.screen.say(f"  {label:<28}", end="")
         for sum_alone, upload in zip(alone, (False, True)):
             rate = self.measure(port, upload, lambda: self.check_mode(port))
-            if rate < PROMISED / 100 * sum_alone:  # something else on this machine, or bondway?
-                again = True
-                rate = self.measure(port, upload)
             percent = 100 * rate / sum_alone
             self.screen.say(f"{rate:>{(10, 11)[upload]}.1f} {percent:>3.0f} %", end="")
             yield percent
-        self.screen.say("  (measured twice)" if again else "")
+        self.screen.say()
 
     def check_mode(self, port: int) -> None:
         """That the flow is sealed or plain, as its row says."""
