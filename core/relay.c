@@ -138,6 +138,11 @@ struct buffer_pool *relay_group_pool(struct relay_group *g)
     return g->pool;
 }
 
+struct hangup_watch *relay_group_hangups(struct relay_group *g)
+{
+    return g->hangups;
+}
+
 /* Events are touched only when what a channel waits for changes: in steady bulk, never. */
 static void channel_wait(struct channel *c, enum channel_waits waits)
 {

@@ -9,6 +9,7 @@
 #include <event2/event.h>
 
 #include "core/buffer.h"
+#include "core/hangup.h"
 #include "core/record.h"
 
 enum relay_end {
@@ -34,6 +35,7 @@ struct relay_limits {        /* overrun by a quarter of the shorter one, or 15 s
 struct relay_group *relay_group_new(struct event_base *base, const struct relay_limits *limits);
 void relay_group_free(struct relay_group *group); /* its relays must be gone */
 struct buffer_pool *relay_group_pool(struct relay_group *group);
+struct hangup_watch *relay_group_hangups(struct relay_group *group);
 
 /* Called once, from the event loop, never from inside a relay_ call of the owner. Both sockets are
  * closed by then. The owner frees the relay later, from outside any relay callback. */

@@ -193,6 +193,8 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
     unsigned doublings = c->failures < RETRY_DOUBLINGS ? c->failures : RETRY_DOUBLINGS;
     c->failures++;
     keep_in(c, RETRY_FIRST_MS << doublings);
+    /* Those that wait may be dead without knowing, and would keep us from asking again. */
+    bury_warm(c, UINT_MAX);
     explain(c, why, error, reason, sizeof(reason));
     set_state(c, CONCENTRATOR_DOWN, reason);
 }

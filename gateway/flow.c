@@ -15,7 +15,7 @@
 /* How long a flow waits for the client's first bytes, which decide whether it is sealed and travel
  * with OPEN. A client that speaks first does so at once; one that waits for the server's greeting
  * loses no more than this. */
-static const struct timeval first_bytes_patience = {.tv_usec = 10 * 1000};
+static const struct timeval first_bytes_patience = {.tv_usec = 30 * 1000};
 
 /* A flow carries much from so many bytes on, until it has been quiet for so long: more than an
  * initial window of ten segments, which leaves in one burst anyway. */
@@ -28,7 +28,8 @@ struct flow {
     uint64_t id, started_ms;
     char label[24];
     enum flow_state state;
-    int client_fd; /* -1: the relay's, or closed */
+    int client_fd;        /* -1: the relay's, or closed */
+    struct hangup hangup; /* of the client, until the relay watches it */
     struct flow_key key;
     struct policy policy;
     struct trunk *trunk;
@@ -39,6 +40,20 @@ struct flow {
     size_t early_len; /* bytes that went with OPEN, and are still in the client's socket too */
 };
 
+static struct hangup_watch *hangups(const struct flow *f)
+{
+    return relay_group_hangups(f->context->relays);
+}
+
+static void reset_client(struct flow *f)
+{
+    if (f->client_fd == -1)
+        return;
+    hangup_remove(hangups(f), f->client_fd);
+    mptcp_reset(f->client_fd);
+    f->client_fd = -1;
+}
+
 static void flow_close(struct flow *f, const char *why, bool failed)
 {
     char client[ADDR_TEXT], destination[ADDR_TEXT];
@@ -47,9 +62,7 @@ static void flow_close(struct flow *f, const char *why, bool failed)
         return;
     f->state = FLOW_CLOSED;
     event_del(f->first_bytes);
-    if (f->client_fd != -1)
-        mptcp_reset(f->client_fd);
-    f->client_fd = -1;
+    reset_client(f);
     log_info(f->label,
              "closed why=%s client=%s destination=%s mode=%s rx_bytes=%llu tx_bytes=%llu "
              "duration_ms=%llu",
@@ -60,6 +73,12 @@ static void flow_close(struct flow *f, const char *why, bool failed)
              (unsigned long long)(f->relay ? relay_bytes_out(f->relay) + f->early_len : 0),
              (unsigned long long)(clock_now_ms() - f->started_ms));
     f->context->closed(f->context->arg, f, failed);
+}
+
+/* Nobody reads from a client while its destination is dialled. */
+static void on_client_hangup(struct hangup *hangup)
+{
+    flow_close(list_entry(hangup, struct flow, hangup), "client-reset", false);
 }
 
 /* A TLS handshake record: type 22, version 3.x, a ClientHello inside (RFC 8446, 5.1 and 4). */
@@ -183,6 +202,7 @@ static void on_opened(void *arg)
         record_cipher_free(setup.open);
         setup.seal = setup.open = NULL;
     }
+    hangup_remove(hangups(f), f->client_fd); /* the relay watches it now */
     f->relay = relay_new(f->context->relays, &setup);
     if (!f->relay) {
         record_cipher_free(setup.seal);
@@ -258,7 +278,8 @@ static const char *start(struct flow *f)
     if (!station)
         return "no-concentrator";
     f->trunk = get_trunk(f, station);
-    if (!f->trunk || event_add(f->first_bytes, &first_bytes_patience) == -1)
+    if (!f->trunk || event_add(f->first_bytes, &first_bytes_patience) == -1 ||
+        hangup_add(hangups(f), f->client_fd, &f->hangup) < 0)
         return "no-memory";
     return NULL;
 }
@@ -279,6 +300,7 @@ struct flow *flow_new(const struct flow_context *context, uint64_t id, int fd,
     f->id = id;
     f->started_ms = clock_now_ms();
     f->client_fd = fd;
+    f->hangup.on_hangup = on_client_hangup;
     snprintf(f->label, sizeof(f->label), "flow %llu", (unsigned long long)id);
     f->key.client = *client;
     f->key.dscp = client_dscp(fd, f->key.destination.family);
@@ -303,8 +325,8 @@ void flow_free(struct flow *f)
     trunk_free(f->trunk);
     if (f->first_bytes)
         event_free(f->first_bytes);
-    if (f->client_fd != -1 && f->state != FLOW_CLOSED && f->context)
-        mptcp_reset(f->client_fd);
+    if (f->context)
+        reset_client(f);
     free(f);
 }
 
