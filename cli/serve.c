@@ -15,6 +15,7 @@ struct role {
     int (*run)(const char *config_path);
     bool (*check)(const char *config_path);
     const struct option_row *(*rows)(void);
+    const char *reload; /* what it takes to apply another configuration */
 };
 
 static bool check_gateway(const char *path)
@@ -41,6 +42,7 @@ static const struct role gateway = {
     gateway_run,
     check_gateway,
     gateway_config_rows,
+    "A new configuration takes a restart;",
 };
 static const struct role concentrator = {
     "concentrator",
@@ -49,6 +51,7 @@ static const struct role concentrator = {
     concentrator_run,
     check_concentrator,
     concentrator_config_rows,
+    "SIGHUP reads the configuration anew;",
 };
 
 static int help(const struct role *role)
@@ -61,9 +64,9 @@ static int help(const struct role *role)
            "      --debug        log more\n"
            "  -h, --help         this text\n"
            "  -V, --version      the version\n\n"
-           "SIGHUP reads the configuration anew; SIGTERM ends it in order, a second one at once.\n"
+           "%s SIGTERM ends it in order, a second one at once.\n"
            "Exit status: 0 well, 1 failed, 2 wrong usage or configuration.\n",
-           role->name, role->summary, role->config);
+           role->name, role->summary, role->config, role->reload);
     return command_finish(EXIT_WELL);
 }
 
