@@ -98,6 +98,7 @@ def test_an_address_that_changes_under_a_running_flow(direction):
             transfer.wait_for(2_000_000)
             uplink.set_address(f"21.0.{uplink.number}.99")
             wait_for_use(bond, uplink.name, 5)
+            transfer.wait_for(15_000_000)  # before the next blow
         sent, received = transfer.finish()
         assert received == sent
 
