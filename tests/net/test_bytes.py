@@ -35,7 +35,7 @@ def test_a_gibibyte(direction):
         assert sent.result().length == size
         carried = [subflow["rx_bytes" if direction == "down" else "tx_bytes"]
                    for subflow in bond.flow()["subflows"]]
-        assert len(carried) == 2 and min(carried) > size / 4, carried
+        assert len(carried) == 2 and min(carried) > size / 20, carried
 
 
 def test_both_directions_at_once():
