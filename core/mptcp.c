@@ -11,9 +11,6 @@
 /* More than uplinks: those that are closing count, too. */
 #define SUBFLOWS_MAX 32
 
-/* What a receive window starts with: 100 Mb/s over 160 ms. */
-#define WINDOW_BYTES (2 << 20)
-
 /* Rarely, since every subflow of every idle flow pays for it, on metered uplinks too; but before
  * the NAT of a mobile carrier forgets the connection (some do after 5 minutes). */
 #define KEEPALIVE_IDLE_S 240
@@ -187,10 +184,10 @@ void mptcp_tune(int fd)
     set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
 }
 
-void mptcp_open_window(int fd)
+void mptcp_open_window(int fd, uint32_t bytes)
 {
     /* This raises the buffer of every subflow, up to half of net.ipv4.tcp_rmem's maximum, and
      * leaves it to the kernel's tuning, which SO_RCVBUF would end. */
-    set_int(fd, SOL_SOCKET, SO_RCVLOWAT, WINDOW_BYTES);
+    set_int(fd, SOL_SOCKET, SO_RCVLOWAT, (int)bytes);
     set_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
 }

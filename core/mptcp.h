@@ -46,7 +46,9 @@ void mptcp_tune(int fd);
 /* Before bulk data may come. Left to itself, the kernel's tuning (seen in 6.18) holds a bond back
  * for seconds: it takes the time a connection has waited for its round trip, and for as long again
  * leaves the receive window at 64 KiB; and on paths of 20 and 60 ms it opens late: a download of
- * 12 MB at 50 + 60 Mb/s took 1.8 to 4.1 s, and takes 1.2 s from an open window. */
-void mptcp_open_window(int fd);
+ * 12 MB at 50 + 60 Mb/s took 1.8 to 4.1 s, and takes 1.2 s from an open window. bytes: what the
+ * window starts with; the kernel goes on tuning from there. More than is needed costs processor
+ * time: what waits in a long queue leaves the caches. */
+void mptcp_open_window(int fd, uint32_t bytes);
 
 #endif
