@@ -35,6 +35,8 @@ def find_program(fast: bool = False) -> Path:
         path = Path(os.environ.get("BONDWAY_FAST", path))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: build it, or set BONDWAY")
+    if fast and b"__asan_init" in path.read_bytes():
+        raise RuntimeError(f"{path} has a sanitizer in it: set BONDWAY_FAST to one without")
     return path
 
 
