@@ -65,9 +65,12 @@ static enum pipe_result write_spans(struct pipe *p, struct iovec *spans, unsigne
     do {
         sent = sendmsg(p->sink, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent == -1 && errno == EINTR);
-    if (sent == -1)
+    if (sent == -1) {
+        p->room = 0;
         return errno == EAGAIN ? PIPE_WANT_WRITE : PIPE_SINK_RESET;
+    }
     *n = (size_t)sent;
+    p->room -= *n < p->room ? *n : p->room;
     p->traffic += *n;
     return PIPE_GO;
 }
@@ -245,12 +248,14 @@ static size_t sink_room(const struct pipe *p)
  * us hold more than a buffer. */
 static size_t stroke(const struct turn *t)
 {
-    if (!t->pipe->bulk || t->budget <= BUFFER_SIZE)
+    struct pipe *p = t->pipe;
+
+    /* It has only grown since it was known: the kernel need be asked only where it matters. */
+    if (p->bulk && p->room < t->budget)
+        p->room = sink_room(p);
+    if (t->budget <= BUFFER_SIZE || p->room <= BUFFER_SIZE)
         return BUFFER_SIZE;
-    size_t room = sink_room(t->pipe);
-    if (room <= BUFFER_SIZE)
-        return BUFFER_SIZE;
-    return room < t->budget ? room : t->budget;
+    return p->room < t->budget ? p->room : t->budget;
 }
 
 /* Where the next bytes of the source belong. Returns how many spans. */

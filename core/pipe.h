@@ -45,6 +45,7 @@ struct pipe {
     struct pipe *reverse;         /* PIPE_OPEN: the sealing direction, which owes the PONGs */
     struct buffer *held;          /* between two turns */
     size_t ready;                 /* so many bytes of it are to be written, the rest is raw */
+    size_t room;                  /* that the sink had at least, when the kernel was asked */
     bool bulk;                    /* the last read brought much: it may be a larger one now */
     bool owes_pong;               /* PIPE_SEAL: the peer's PING is to be answered with pong[] */
     uint8_t pong[8];

@@ -2,19 +2,34 @@
 own tbf. They carry far more than the link emulator; unshaped they would carry so much that the
 kernel's MPTCP stalls, which measures nothing of what runs on top of it."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
-from typing import List
+from typing import Any, Dict, List, Set, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "netlab"))
 
 from netlab import Lab, LabError, LabUplink, Uplink  # noqa: E402
 
-import subprocess  # noqa: E402
-
 BURST = 256 << 10  # several of the largest packets that segmentation offload makes
 QUEUE_MS = 10
+WINDOW = 8 << 20
+
+
+def halves() -> Tuple[Set[int], Set[int]]:
+    """The processors, as those of two machines: the LAN and its router, the VPS and what is behind
+    it. So neither side's work moves the other's about."""
+    processors = sorted(os.sched_getaffinity(0))
+    half = len(processors) // 2
+    return (set(processors[:half] or processors), set(processors[half:]))
+
+
+def pin(pid: int, processors: Set[int]) -> None:
+    """All threads of a process, and those that they start later."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), processors)
 
 
 class ShapedUplink(LabUplink):
@@ -37,6 +52,12 @@ class BenchLab(Lab):
         self.uplinks: List[LabUplink] = [ShapedUplink(self, spec, number + 1)
                                          for number, spec in enumerate(self._specs)]
         self.destination = self.destinations[0]
+
+    def _sysctls(self, host: Any) -> Dict[str, Any]:
+        """Receive windows are wide from the start. Where the kernel widens them by itself, luck
+        decides whether window or congestion control holds a sender back, and with it at which end
+        the kernel does its work."""
+        return {**super()._sysctls(host), "net.ipv4.tcp_rmem": f"4096 {WINDOW} {2 * WINDOW}"}
 
     def _start_links(self) -> None:
         for uplink in self.uplinks:
