@@ -63,9 +63,6 @@ static void on_relay_ended(void *arg, enum relay_end why)
     session_close(s, END_RELAY);
 }
 
-/* An upload's window at its start: 40 Mb/s over 100 ms. */
-#define UPLOAD_WINDOW (512 << 10)
-
 /* fd is the destination's, taken in any case. */
 static void start_relay(struct session *s, int fd)
 {
@@ -82,7 +79,6 @@ static void start_relay(struct session *s, int fd)
     event_del(s->far_event);
     event_del(s->deadline);
     hangup_remove(s->group->hangups, s->far_fd);
-    mptcp_open_window(s->far_fd, UPLOAD_WINDOW);
     s->relay = relay_new(s->group->relays, &setup);
     if (!s->relay) {
         mptcp_reset(fd);

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "core/mptcp_uapi.h"
@@ -17,6 +18,11 @@
 #define KEEPALIVE_INTERVAL_S 15
 #define KEEPALIVE_PROBES 4
 
+/* A limit: what it holds is what has come and cannot be delivered yet. */
+#define RECEIVE_BUFFER_MAX (16u << 20)
+#define RECEIVE_BUFFER_MIN (2u << 20)
+#define RECEIVE_BUFFER_OF_MEMORY 32 /* a thirty-second part */
+
 static int stream_socket(uint8_t family, int protocol)
 {
     int fd = socket(family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
@@ -25,9 +31,27 @@ static int stream_socket(uint8_t family, int protocol)
     return fd == -1 ? -errno : fd;
 }
 
+static uint32_t receive_buffer(void)
+{
+    struct sysinfo info;
+    uint64_t bytes = RECEIVE_BUFFER_MIN;
+
+    if (sysinfo(&info) == 0)
+        bytes = (uint64_t)info.totalram * info.mem_unit / RECEIVE_BUFFER_OF_MEMORY;
+    if (bytes < RECEIVE_BUFFER_MIN)
+        return RECEIVE_BUFFER_MIN;
+    return bytes < RECEIVE_BUFFER_MAX ? (uint32_t)bytes : RECEIVE_BUFFER_MAX;
+}
+
 int mptcp_socket(uint8_t family)
 {
-    return stream_socket(family, IPPROTO_MPTCP);
+    int bytes = (int)receive_buffer() / 2; /* the kernel doubles it */
+    int fd = stream_socket(family, IPPROTO_MPTCP);
+
+    /* Without CAP_NET_ADMIN the kernel's own tuning has to do. */
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes));
+    return fd;
 }
 
 int mptcp_tcp_socket(uint8_t family)
@@ -182,12 +206,4 @@ void mptcp_tune(int fd)
     set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
     set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
     set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
-}
-
-void mptcp_open_window(int fd, uint32_t bytes)
-{
-    /* This raises the buffer of every subflow, up to half of net.ipv4.tcp_rmem's maximum, and
-     * leaves it to the kernel's tuning, which SO_RCVBUF would end. */
-    set_int(fd, SOL_SOCKET, SO_RCVLOWAT, (int)bytes);
-    set_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
 }

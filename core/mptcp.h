@@ -16,7 +16,20 @@
 #endif
 
 /* A stream socket, non-blocking and close-on-exec. Returns the fd, or -errno: -EPROTONOSUPPORT or
- * -ENOPROTOOPT where the kernel has no MPTCP or net.mptcp.enabled is 0. */
+ * -ENOPROTOOPT where the kernel has no MPTCP or net.mptcp.enabled is 0.
+ *
+ * With CAP_NET_ADMIN its receive buffer is set, to 16 MiB or a thirty-second part of the memory,
+ * and so is that of what it accepts and of every subflow that joins. The kernel's own tuning (seen
+ * in 6.12 and 6.18) fails a bond in three ways:
+ * - A subflow that joins a connection whose buffer has grown starts with a window of 64 KiB and
+ *   keeps it. Nobody notices while a subflow with a wide one is left, since the connection has one
+ *   window; when the last of these is gone, an uplink of 60 Mb/s carries 10.
+ * - Where the window is what limits the sender, he oversteps it when the connection's
+ *   acknowledgement leaps while a subflow is quiet (that subflow's old window counts from the new
+ *   acknowledgement). What is beyond is dropped after it was acknowledged, and sent again only one
+ *   piece for each time-out: 1 Mb/s for many seconds after an uplink has come back.
+ * - It takes the time a connection has waited for its round trip, and opens the window late: a
+ *   download of 12 MB at 50 + 60 Mb/s took 1.8 to 4.1 s instead of 1.2. */
 int mptcp_socket(uint8_t family);
 int mptcp_tcp_socket(uint8_t family); /* plain TCP, likewise */
 
@@ -43,12 +56,5 @@ void mptcp_reset(int fd);
 
 /* TCP_NODELAY, SO_KEEPALIVE and its times where the kernel takes them. Never fails. */
 void mptcp_tune(int fd);
-/* Before bulk data may come. Left to itself, the kernel's tuning (seen in 6.18) holds a bond back
- * for seconds: it takes the time a connection has waited for its round trip, and for as long again
- * leaves the receive window at 64 KiB; and on paths of 20 and 60 ms it opens late: a download of
- * 12 MB at 50 + 60 Mb/s took 1.8 to 4.1 s, and takes 1.2 s from an open window. bytes: what the
- * window starts with; the kernel goes on tuning from there. More than is needed costs processor
- * time: what waits in a long queue leaves the caches. */
-void mptcp_open_window(int fd, uint32_t bytes);
 
 #endif

@@ -22,9 +22,6 @@ static const struct timeval first_bytes_patience = {.tv_usec = 30 * 1000};
 #define MUCH_BYTES (16 * 1024)
 #define QUIET_MS 1000
 
-/* A download's window at its start: 100 Mb/s over 160 ms. */
-#define DOWNLOAD_WINDOW (2 << 20)
-
 struct flow {
     const struct flow_context *context;
     struct list node;
@@ -218,7 +215,6 @@ static void on_opened(void *arg)
     f->state = FLOW_RELAYING;
     log_debug(f->label, "relaying uplink=%s after_ms=%llu", trunk_first_uplink(f->trunk),
               (unsigned long long)(clock_now_ms() - f->started_ms));
-    mptcp_open_window(relay_far_fd(f->relay), DOWNLOAD_WINDOW);
     relay_watch_growth(f->relay, MUCH_BYTES);
     relay_start_outward(f->relay);
     relay_start_inward(f->relay, NULL);

@@ -104,6 +104,25 @@ def test_an_address_that_changes_under_a_running_flow(direction):
 
 
 @DIRECTION
+def test_addresses_that_change_all_night(direction):
+    """After every change the flow is as fast as before: the window of a subflow that has joined late
+    is as wide as that of the first, and what was under way on a dead one is sent again at once."""
+    with Lab(equal_uplinks()) as lab, Bonded(lab, fast=True) as bond:
+        transfer = Transfer(lab, direction)
+        transfer.wait_for(2_000_000)
+        for change in range(8):
+            uplink = lab.uplinks[change % 2]
+            uplink.set_address(None)
+            wait_for(lambda: bond.uplink(uplink.name)["state"] == "down", 20, "notice of it")
+            transfer.wait_for(2_000_000)
+            uplink.set_address(f"21.0.{uplink.number}.{100 + change}")
+            wait_for_use(bond, uplink.name, 5)
+            transfer.wait_for(15_000_000, 6)  # a second at full speed
+        sent, received = transfer.finish()
+        assert received == sent
+
+
+@DIRECTION
 def test_both_cables_pulled_for_a_moment(direction):
     """The modem's power strip. Nothing can flow; when one uplink is back, the flow goes on."""
     with Lab(equal_uplinks()) as lab, Bonded(lab) as bond:

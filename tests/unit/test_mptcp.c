@@ -298,6 +298,26 @@ static void resets_an_endless_sender(void **state)
     }
 }
 
+static int receive_buffer_of(int fd)
+{
+    int bytes = 0;
+    socklen_t len = sizeof(bytes);
+
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &len), 0);
+    return bytes;
+}
+
+/* Whoever connects or is accepted: from the start, and for good. */
+static void has_a_wide_receive_buffer(void **state)
+{
+    struct pair pair = connect_pair(4, true, true);
+
+    assert_in_range(receive_buffer_of(pair.client), 2 << 20, 16 << 20);
+    assert_int_equal(receive_buffer_of(pair.server), receive_buffer_of(pair.client));
+    close(pair.client);
+    close(pair.server);
+}
+
 static void needs_mptcp_enabled(void **state)
 {
     netns_run("echo 0 > /proc/sys/net/mptcp/enabled");
@@ -316,6 +336,7 @@ int main(void)
         cmocka_unit_test(tunes),
         cmocka_unit_test(resets),
         cmocka_unit_test(resets_an_endless_sender),
+        cmocka_unit_test(has_a_wide_receive_buffer),
         cmocka_unit_test(needs_mptcp_enabled),
     };
 
