@@ -15,6 +15,14 @@ uint64_t clock_now_ms(void)
     return read_ms(CLOCK_MONOTONIC);
 }
 
+uint64_t clock_now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 uint64_t clock_boot_ms(void)
 {
     return read_ms(CLOCK_BOOTTIME);

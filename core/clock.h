@@ -4,8 +4,9 @@
 
 #include <stdint.h>
 
-/* CLOCK_MONOTONIC in milliseconds. */
+/* CLOCK_MONOTONIC in milliseconds, and in microseconds. */
 uint64_t clock_now_ms(void);
+uint64_t clock_now_us(void);
 /* CLOCK_BOOTTIME in milliseconds: goes on during suspend, never steps. */
 uint64_t clock_boot_ms(void);
 /* The wall clock in milliseconds since 1970, right or not. */
