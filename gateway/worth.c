@@ -1,0 +1,132 @@
+#include "gateway/worth.h"
+
+#include <stdio.h>
+
+#define SHARE 4         /* less than a quarter */
+#define NEAR_SHARE 12   /* and than a twelfth, where it is nearer */
+#define HEADROOM 2      /* of one that was never full */
+#define QUEUE_US 15000u /* over the least round trip: it is full */
+#define LOSSY_PERMILLE 5u
+#define MSS_BITS (1448 * 8)
+#define BUSY_BPS 200000u /* below this a rate says nothing */
+#define OUTDONE_LOOKS 2
+#define AGAIN_FIRST_MS 60000u
+#define AGAIN_DOUBLINGS 3
+/* What was seen long ago counts less: half of it after a minute or so. */
+#define FORGETS_BY 90
+
+static uint64_t root(uint64_t square)
+{
+    uint64_t r = square > 1 ? square / 2 : square, next;
+
+    while (r > 1 && (next = (r + square / r) / 2) < r)
+        r = next;
+    return r;
+}
+
+/* Mathis et al., in bits per second. */
+static uint64_t limit_by_loss(const struct worth_view *v)
+{
+    if (v->loss_permille == 0 || v->min_rtt_us == 0)
+        return UINT64_MAX;
+    /* sqrt(loss) in millionths: sqrt(permille / 1000) * 10^6 */
+    uint64_t loss_root = root((uint64_t)v->loss_permille * 1000000000);
+    uint64_t per_round_trip = MSS_BITS * 122ull / 100 * 1000000 / loss_root;
+    return per_round_trip * 1000000 / v->min_rtt_us;
+}
+
+/* Bits per second; 0: unknown. What was seen is certain: a path that was full loses packets to its
+ * own queue, too, which limits nobody. */
+static uint64_t estimate(const struct worth *w, const struct worth_view *v)
+{
+    uint64_t more = w->peak_bps * HEADROOM, limit = limit_by_loss(v);
+
+    if (w->was_full || limit < w->peak_bps)
+        return w->peak_bps;
+    return more < limit ? more : limit;
+}
+
+static void note(struct worth *w, const struct worth_view *v)
+{
+    w->peak_bps -= w->peak_bps / FORGETS_BY;
+    if (v->bps < BUSY_BPS)
+        return;
+    bool full = v->min_rtt_us && v->rtt_us > v->min_rtt_us + QUEUE_US;
+    if (v->bps > w->peak_bps || (full && !w->was_full))
+        w->was_full = full;
+    if (v->bps > w->peak_bps)
+        w->peak_bps = v->bps;
+}
+
+static bool is_outdone(const struct worth *w, const struct worth_view *v, const struct worth *by,
+                       const struct worth_view *by_view)
+{
+    uint64_t mine = estimate(w, v), theirs = estimate(by, by_view);
+    bool nearer = v->min_rtt_us < by_view->min_rtt_us / 4 * 3;
+
+    bool helps = nearer && theirs / NEAR_SHARE <= mine && v->loss_permille < LOSSY_PERMILLE;
+
+    return mine && theirs / SHARE > mine && !helps;
+}
+
+static void explain(struct worth *w, const struct worth_view *v, uint64_t mine, uint64_t theirs)
+{
+    snprintf(w->reason, sizeof(w->reason),
+             "would slow the others: %.1f Mb/s at %u ms beside %.1f Mb/s", (double)mine / 1e6,
+             v->min_rtt_us / 1000, (double)theirs / 1e6);
+}
+
+static void set_slow(struct worth *w, uint64_t now_ms)
+{
+    unsigned doublings = w->times < AGAIN_DOUBLINGS ? w->times : AGAIN_DOUBLINGS;
+
+    w->slow = true;
+    w->outdone = 0;
+    w->times++;
+    w->again_ms = now_ms + ((uint64_t)AGAIN_FIRST_MS << doublings);
+}
+
+static void find_slow(struct worth *worths, const struct worth_view *views, size_t n, size_t i,
+                      uint64_t now_ms)
+{
+    struct worth *w = &worths[i];
+
+    for (size_t j = 0; j < n; j++) {
+        if (j == i || !views[j].usable || worths[j].slow ||
+            !is_outdone(w, &views[i], &worths[j], &views[j]))
+            continue;
+        if (++w->outdone < OUTDONE_LOOKS)
+            return;
+        explain(w, &views[i], estimate(w, &views[i]), estimate(&worths[j], &views[j]));
+        set_slow(w, now_ms);
+        return;
+    }
+    w->outdone = 0;
+}
+
+static void try_again(struct worth *w)
+{
+    w->slow = false;
+    w->reason[0] = '\0';
+    w->peak_bps = 0;
+    w->was_full = false;
+}
+
+bool worth_judge(struct worth *worths, const struct worth_view *views, size_t n, uint64_t now_ms)
+{
+    bool changed = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!worths[i].slow)
+            note(&worths[i], &views[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool before = worths[i].slow;
+        if (before && now_ms >= worths[i].again_ms)
+            try_again(&worths[i]);
+        else if (!before && views[i].usable)
+            find_slow(worths, views, n, i, now_ms);
+        changed |= worths[i].slow != before;
+    }
+    return changed;
+}

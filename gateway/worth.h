@@ -1,0 +1,46 @@
+/* Whether an uplink is worth taking part in a bond. The kernel spreads a flow over all subflows,
+ * and gives a slow one more than it can deliver in time; the receiver waits for it. So a far slower
+ * path makes the whole slower than the best one alone. Measured (tests/bench/scenarios, every
+ * uplink active), Mb/s: 56 alone, 15 with 2.3 at 100 ms beside it; 62, 28 with 4 at the same
+ * distance; 11 with 1 % loss, 4 with 1.4 beside it; 16, 13 with one that loses 2 % at 98 ms. But 39
+ * at 206 ms became 43 with 4 at 6 ms.
+ *
+ * For each uplink what TCP could get out of it is estimated: at most 1.22 * MSS / (RTT *
+ * sqrt(loss)) (Mathis et al. 1997), from what the probes measured; and at most the highest rate
+ * seen there of late, or twice that where it never had a queue, since then it was not full.
+ * One that gets less than a quarter of another, and is not clearly nearer, or loses packets, stands
+ * by. As nobody learns of a path that carries nothing, it is tried again after a minute, then after
+ * 2, 4, 8.
+ *
+ * Pure: figures and time in, verdict out. Plain data; of an uplink with another address, zero it.
+ */
+#ifndef GATEWAY_WORTH_H
+#define GATEWAY_WORTH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct worth {
+    /* To read. */
+    bool slow;
+    char reason[96]; /* for a person, while it is */
+    /* Its own. */
+    uint64_t peak_bps;
+    bool was_full;     /* there was a queue */
+    uint64_t again_ms; /* when a slow one is tried again */
+    uint32_t times;    /* it was found slow in a row */
+    uint32_t outdone;  /* looks in a row in which another got far more */
+};
+
+struct worth_view {
+    bool usable;  /* and alive */
+    uint64_t bps; /* the higher of both directions, of the last second */
+    uint32_t rtt_us, min_rtt_us, loss_permille; /* of probes; 0: unknown */
+};
+
+/* Once a second while flows run. views[i] and worths[i] are of uplink i. True when one has become
+ * slow, or is no more. */
+bool worth_judge(struct worth *worths, const struct worth_view *views, size_t n, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,154 @@
+/* Which uplinks would slow a bond: what was measured, and what follows from it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "gateway/worth.h"
+
+#define MBIT 1000000ull
+
+static struct worth w[2];
+
+static int start(void **state)
+{
+    memset(w, 0, sizeof(w));
+    return 0;
+}
+
+/* For so many seconds; true when anything changed. */
+static bool run(const struct worth_view views[2], uint64_t from_s, uint64_t seconds)
+{
+    bool changed = false;
+
+    for (uint64_t s = from_s; s < from_s + seconds; s++)
+        changed |= worth_judge(w, views, 2, s * 1000);
+    return changed;
+}
+
+/* An uplink that is full. */
+static struct worth_view full(uint64_t mbps, uint32_t rtt_ms, uint32_t loss_permille)
+{
+    return (struct worth_view){.usable = true,
+                               .bps = mbps * MBIT,
+                               .rtt_us = rtt_ms * 1000 + 40000,
+                               .min_rtt_us = rtt_ms * 1000,
+                               .loss_permille = loss_permille};
+}
+
+/* One that was never full: its losses are not of its own making. */
+static struct worth_view lossy(uint64_t mbps, uint32_t rtt_ms, uint32_t loss_permille)
+{
+    struct worth_view view = full(mbps, rtt_ms, loss_permille);
+
+    view.rtt_us = view.min_rtt_us;
+    return view;
+}
+
+/* What was carried counts for more than what should have been. */
+static void a_full_one_is_what_it_carries(void **state)
+{
+    const struct worth_view views[2] = {full(48, 20, 0), full(56, 60, 10)};
+
+    assert_false(run(views, 1, 100));
+}
+
+static void comparable_ones_take_part(void **state)
+{
+    const struct worth_view homes[][2] = {
+        {full(50, 20, 0), full(60, 60, 0)},
+        {full(16, 30, 0), full(50, 60, 0)},
+        {full(300, 10, 0), full(100, 50, 0)},
+        {full(43, 206, 0), full(4, 6, 0)}, /* small, but near */
+    };
+
+    for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
+        memset(w, 0, sizeof(w));
+        assert_false(run(homes[i], 1, 100));
+    }
+}
+
+static void the_far_slower_stands_by(void **state)
+{
+    const struct worth_view pairs[][2] = {
+        {full(58, 32, 0), full(2, 100, 0)},  {full(64, 29, 0), full(4, 32, 0)},
+        {full(16, 7, 12), full(1, 5, 8)},    {full(130, 579, 0), full(2, 11, 0)},
+        {full(35, 45, 1), lossy(2, 98, 20)}, /* whatever its rate might be */
+    };
+
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        memset(w, 0, sizeof(w));
+        assert_true(run(pairs[i], 1, 3));
+        assert_false(w[0].slow);
+        assert_true(w[1].slow);
+        assert_non_null(strstr(w[1].reason, "would slow the others: "));
+    }
+}
+
+/* What was never full may carry more than was seen. */
+static void nobody_is_judged_by_what_he_was_not_asked_for(void **state)
+{
+    struct worth_view views[2] = {full(50, 20, 0), full(20, 60, 0)};
+
+    views[1].rtt_us = views[1].min_rtt_us; /* no queue */
+    views[1].bps = 8 * MBIT;
+    assert_false(run(views, 1, 10));
+    views[1].bps = 0; /* unknown */
+    assert_false(run(views, 20, 10));
+}
+
+static void it_is_tried_again_later_and_later(void **state)
+{
+    const struct worth_view views[2] = {full(58, 32, 0), full(2, 100, 0)};
+    uint64_t since = 0, longest = 0;
+    unsigned tries = 0;
+
+    for (uint64_t s = 1; s < 3600; s++) {
+        bool before = w[1].slow;
+        worth_judge(w, views, 2, s * 1000);
+        if (!before && w[1].slow)
+            since = s;
+        if (before && !w[1].slow) {
+            assert_string_equal(w[1].reason, "");
+            longest = s - since;
+            tries++;
+        }
+    }
+    assert_in_range(tries, 7, 12);
+    assert_int_equal(longest, 480);
+}
+
+static void the_last_one_takes_part_whatever_it_is(void **state)
+{
+    struct worth_view views[2] = {full(58, 32, 0), full(2, 100, 0)};
+
+    views[0].usable = false;
+    assert_false(run(views, 1, 10));
+}
+
+static void absurd_figures_break_nothing(void **state)
+{
+    struct worth_view views[2] = {{.usable = true, .bps = UINT64_MAX / 2, .loss_permille = 1000},
+                                  {.usable = true, .bps = 1, .rtt_us = UINT32_MAX}};
+
+    run(views, 0, 10);
+    views[1].min_rtt_us = UINT32_MAX;
+    views[0].min_rtt_us = 1;
+    run(views, 10, 10);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(comparable_ones_take_part, start),
+        cmocka_unit_test_setup(a_full_one_is_what_it_carries, start),
+        cmocka_unit_test_setup(the_far_slower_stands_by, start),
+        cmocka_unit_test_setup(nobody_is_judged_by_what_he_was_not_asked_for, start),
+        cmocka_unit_test_setup(it_is_tried_again_later_and_later, start),
+        cmocka_unit_test_setup(the_last_one_takes_part_whatever_it_is, start),
+        cmocka_unit_test_setup(absurd_figures_break_nothing, start),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
