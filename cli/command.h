@@ -13,6 +13,7 @@ int concentrator_command(int argc, char **argv);
 int keygen_command(int argc, char **argv);
 int status_command(int argc, char **argv);
 int flows_command(int argc, char **argv);
+int events_command(int argc, char **argv);
 
 int command_version(void);
 /* After getopt_long() returned '?' or ':': says which option is wrong, and where help is. */

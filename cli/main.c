@@ -16,6 +16,7 @@ static const struct command commands[] = {
     {"concentrator", "receive them and dial their destinations (on the VPS)", concentrator_command},
     {"status", "show what runs here", status_command},
     {"flows", "show the connections that are carried now", flows_command},
+    {"events", "show what has changed, and why", events_command},
     {"keygen", "make a key for a gateway and its concentrator", keygen_command},
     {NULL, NULL, NULL},
 };

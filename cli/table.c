@@ -47,6 +47,14 @@ void screen_print(const struct screen *screen, enum paint paint, const char *fmt
         fputs("\033[0m", screen->out);
 }
 
+void screen_clean(char *text)
+{
+    for (char *c = text; *c; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    }
+}
+
 struct table *table_new(const struct column *columns, size_t n)
 {
     struct table *table = calloc(1, sizeof(*table));
@@ -88,10 +96,8 @@ void table_add(struct table *table, enum paint paint, const char *text)
         return;
     struct cell *cell = &table->cells[table->n_cells++];
     *cell = (struct cell){.paint = paint, .text = text && *text ? strdup(text) : NULL};
-    for (char *c = cell->text; c && *c; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
-    }
+    if (cell->text)
+        screen_clean(cell->text);
 }
 
 /* Of a column, in characters; 0 when all of it is empty. */

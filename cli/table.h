@@ -18,6 +18,8 @@ struct screen {
 struct screen screen_stdout(void);
 void screen_print(const struct screen *screen, enum paint paint, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Replaces control characters: part of a text may come from afar. */
+void screen_clean(char *text);
 
 struct column {
     const char *title;
@@ -29,8 +31,7 @@ struct table;
 /* columns must outlive the table. NULL: out of memory. */
 struct table *table_new(const struct column *columns, size_t n);
 void table_free(struct table *table); /* NULL is fine */
-/* The next cell, row by row; text is copied, and NULL is an empty cell. Control characters are
- * replaced: part of the text may come from afar. */
+/* The next cell, row by row; text is copied and cleaned, and NULL is an empty cell. */
 void table_add(struct table *table, enum paint paint, const char *text);
 /* Prints nothing when there is no row. */
 void table_print(const struct table *table, const struct screen *screen);

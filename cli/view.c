@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/units.h"
 #include "core/control.h"
@@ -19,16 +20,22 @@ struct request {
     const char *socket; /* NULL: where a daemon listens by default */
 };
 
+void view_print_common_help(void)
+{
+    printf("      --socket PATH  ask there; default %s,\n"
+           "                     then %s\n"
+           "  -h, --help         this text\n"
+           "  -V, --version      the version\n\n",
+           gateway_socket, concentrator_socket);
+}
+
 static int help(const struct view *view)
 {
     printf("Usage: bondway %s [--json] [--socket PATH]\n\n%s\n\n"
-           "      --json         the daemon's answer as one JSON document\n"
-           "      --socket PATH  ask there; default %s,\n"
-           "                     then %s\n"
-           "  -h, --help         this text\n"
-           "  -V, --version      the version\n\n"
-           "Exit status: 0 well, 1 nothing answers, 2 wrong usage%s.\n",
-           view->command, view->summary, gateway_socket, concentrator_socket,
+           "      --json         the daemon's answer as one JSON document\n",
+           view->command, view->summary);
+    view_print_common_help();
+    printf("Exit status: 0 well, 1 nothing answers, 2 wrong usage%s.\n",
            view->show == view_status ? ", 3 running but degraded" : "");
     return command_finish(EXIT_WELL);
 }
@@ -67,13 +74,13 @@ static bool parse_options(const struct view *view, int argc, char **argv, struct
 }
 
 /* A router runs a gateway, a VPS a concentrator: whichever is there answers. */
-static int ask_default(const char *command, struct json_object **answer, char *why, size_t why_len)
+int view_ask(const char *socket, view_asker *ask, void *arg, char *why, size_t why_len)
 {
-    int err = control_ask(gateway_socket, command, answer, why, why_len);
+    int err = ask(arg, socket ? socket : gateway_socket, why, why_len);
 
-    if (err != -ENOENT && err != -ECONNREFUSED)
+    if (socket || (err != -ENOENT && err != -ECONNREFUSED))
         return err;
-    err = control_ask(concentrator_socket, command, answer, why, why_len);
+    err = ask(arg, concentrator_socket, why, why_len);
     if (err == -ENOENT || err == -ECONNREFUSED)
         snprintf(why, why_len,
                  "no bondway runs here (nothing answers at %s or %s): start one with `bondway "
@@ -82,22 +89,33 @@ static int ask_default(const char *command, struct json_object **answer, char *w
     return err;
 }
 
+struct question {
+    const char *command;
+    struct json_object *answer;
+};
+
+static int ask_document(void *arg, const char *socket, char *why, size_t why_len)
+{
+    struct question *question = arg;
+
+    return control_ask(socket, question->command, &question->answer, why, why_len);
+}
+
 int view_run(const struct view *view, int argc, char **argv)
 {
     struct screen screen = screen_stdout(), nowhere = {.out = NULL};
     struct request request = {0};
-    struct json_object *answer;
+    struct question question = {.command = view->command};
     char why[WHY_MAX];
     int code;
 
     if (!parse_options(view, argc, argv, &request, &code))
         return code;
-    int err = request.socket ? control_ask(request.socket, view->command, &answer, why, sizeof(why))
-                             : ask_default(view->command, &answer, why, sizeof(why));
-    if (err) {
+    if (view_ask(request.socket, ask_document, &question, why, sizeof(why))) {
         fprintf(stderr, "bondway %s: %s\n", view->command, why);
         return EXIT_FAILED;
     }
+    struct json_object *answer = question.answer;
     if (request.json)
         puts(json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PRETTY |
                                                         JSON_C_TO_STRING_SPACED |
@@ -105,6 +123,13 @@ int view_run(const struct view *view, int argc, char **argv)
     code = (int)view->show(answer, request.json ? &nowhere : &screen);
     json_object_put(answer);
     return command_finish(code);
+}
+
+enum paint view_paint_state(const char *state)
+{
+    if (strcmp(state, "up") == 0 || strcmp(state, "active") == 0)
+        return PAINT_GOOD;
+    return strcmp(state, "down") == 0 || strcmp(state, "dead") == 0 ? PAINT_BAD : PAINT_WARN;
 }
 
 /* ---- fields ---- */

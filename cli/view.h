@@ -20,9 +20,19 @@ struct view {
 /* The whole command. */
 int view_run(const struct view *view, int argc, char **argv);
 
+/* Asks one daemon: control_ask(), or control_read(). */
+typedef int view_asker(void *arg, const char *socket, char *why, size_t why_len);
+/* At socket or, when that is NULL, wherever a daemon is by default. Returns what ask() does. */
+int view_ask(const char *socket, view_asker *ask, void *arg, char *why, size_t why_len);
+/* The lines of a help text that are the same for all: --socket, --help, --version. */
+void view_print_common_help(void);
+
 /* The two views, apart from where the answer comes from. */
 enum exit_code view_status(struct json_object *answer, const struct screen *screen);
 enum exit_code view_flows(struct json_object *answer, const struct screen *screen);
+
+/* How a state looks: as of uplinks, paths, concentrators. */
+enum paint view_paint_state(const char *state);
 
 /* "" when there is no such field. */
 const char *view_text(struct json_object *object, const char *key);

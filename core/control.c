@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +11,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "core/clock.h"
+#include "core/control_internal.h"
+#include "core/hangup.h"
 #include "core/list.h"
 
 #define CLIENTS_MAX 16
-#define REQUEST_MAX 256
+#define KEPT_MAX 16
+#define BACKLOG_MAX (64 * 1024)
 #define DEADLINE_MS 2000
 #define PAUSE_MS 100 /* when there are no descriptors left */
-#define ASK_TIMEOUT_MS 5000
-#define ANSWER_MAX (64 * 1024 * 1024)
 
 struct control {
     struct event_base *base;
@@ -32,41 +31,55 @@ struct control {
     int fd;
     struct event *accepting, *pause;
     struct list clients;
-    unsigned n_clients;
+    unsigned n_clients, n_kept; /* the kept ones take no place of those that ask */
+    struct hangup_watch
+        *hangups; /* of the kept ones: one may have shut down its sending side only */
 };
 
 /* One connection: first the request is read, then the answer written. */
-struct client {
+struct control_client {
     struct list node;
     struct control *control;
     int fd;
     struct event *io, *deadline;
     char request[REQUEST_MAX];
     size_t request_len;
-    char *answer; /* NULL while the request is read */
-    size_t answer_len, sent;
+    char *out; /* sent..out_len of it waits */
+    size_t out_len, out_size, sent;
+    size_t backlog_max;
+    bool kept, cut_off;
+    struct hangup hangup;
+    void (*ended)(void *arg);
+    void *ended_arg;
 };
-
-static struct timeval in_ms(unsigned ms)
-{
-    return (struct timeval){.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
-}
 
 /* ---- a client ---- */
 
-static void client_close(struct client *client)
+/* It takes no place of those that ask any more. */
+static void leave_place(struct control *control)
+{
+    if (control->n_clients-- == CLIENTS_MAX)
+        event_add(control->accepting, NULL);
+}
+
+static void client_close(struct control_client *client)
 {
     struct control *control = client->control;
 
     list_remove(&client->node);
-    if (control->n_clients-- == CLIENTS_MAX)
-        event_add(control->accepting, NULL);
+    if (client->kept) {
+        control->n_kept--;
+        hangup_remove(control->hangups, client->fd);
+        client->ended(client->ended_arg);
+    } else {
+        leave_place(control);
+    }
     if (client->io)
         event_free(client->io);
     if (client->deadline)
         event_free(client->deadline);
     close(client->fd);
-    free(client->answer);
+    free(client->out);
     free(client);
 }
 
@@ -90,69 +103,179 @@ static struct json_object *answer_unknown(const struct control *control, const c
             *c = '?';
     }
     for (const struct control_command *c = control->commands; c->name && n < sizeof(text); c++)
-        n += (size_t)snprintf(text + n, sizeof(text) - n, " %s", c->name);
+        n += (size_t)snprintf(text + n, sizeof(text) - n, " %s%s", c->name,
+                              c->begin ? " [follow]" : "");
     return answer_error(text);
 }
 
-static struct json_object *answer_to(const struct control *control, const char *name)
+static bool is_command(const struct control_command *command, const char *request, bool *follow)
 {
-    for (const struct control_command *c = control->commands; c->name; c++) {
-        if (strcmp(c->name, name) == 0) {
-            struct json_object *answer = c->answer(control->arg);
-            return answer ? answer : answer_error("internal failure; see the log");
-        }
-    }
-    return answer_unknown(control, name);
+    size_t len = strlen(command->name);
+
+    if (strncmp(request, command->name, len) != 0)
+        return false;
+    *follow = command->begin && strcmp(request + len, " follow") == 0;
+    return *follow || request[len] == '\0';
 }
 
-/* Keeps the document's text, one line: seconds and milliseconds to three places, not to 17. Returns
- * false when memory is short. */
-static bool client_set_answer(struct client *client, struct json_object *answer)
+const char *control_text(struct json_object *document)
 {
+    /* Seconds and milliseconds to three places, not to 17. */
     json_c_set_serialization_double_format("%.3f", JSON_C_OPTION_THREAD);
-    const char *text =
-        answer ? json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN |
-                                                            JSON_C_TO_STRING_NOSLASHESCAPE |
-                                                            JSON_C_TO_STRING_NOZERO)
-               : NULL;
-    size_t len = text ? strlen(text) : 0;
+    return json_object_to_json_string_ext(document, JSON_C_TO_STRING_PLAIN |
+                                                        JSON_C_TO_STRING_NOSLASHESCAPE |
+                                                        JSON_C_TO_STRING_NOZERO);
+}
 
-    client->answer = text ? malloc(len + 1) : NULL;
-    if (client->answer) {
-        memcpy(client->answer, text, len);
-        client->answer[len] = '\n';
-        client->answer_len = len + 1;
+static bool client_make_room(struct control_client *client, size_t len)
+{
+    size_t waiting = client->out_len - client->sent, size = 2 * (waiting + len);
+
+    if (client->out_size - client->out_len >= len)
+        return true;
+    char *out = malloc(size);
+    if (!out)
+        return false;
+    if (waiting > 0)
+        memcpy(out, client->out + client->sent, waiting);
+    free(client->out);
+    client->out = out;
+    client->out_size = size;
+    client->out_len = waiting;
+    client->sent = 0;
+    return true;
+}
+
+void control_write(struct control_client *client, const char *line, size_t len)
+{
+    size_t waiting = client->out_len - client->sent;
+
+    if (client->cut_off)
+        return;
+    if (len >= client->backlog_max - waiting || !client_make_room(client, len + 1)) {
+        client->cut_off = true;
+        event_active(client->deadline, EV_TIMEOUT, 0);
+        return;
     }
-    json_object_put(answer);
-    return client->answer != NULL;
+    memcpy(client->out + client->out_len, line, len);
+    client->out[client->out_len + len] = '\n';
+    client->out_len += len + 1;
+    event_add(client->io, NULL);
+}
+
+static void client_all_sent(struct control_client *client)
+{
+    if (!client->kept) {
+        client_close(client);
+        return;
+    }
+    event_del(client->io);
+    free(client->out);
+    client->out = NULL;
+    client->out_len = client->out_size = client->sent = 0;
+    client->backlog_max = BACKLOG_MAX;
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
-    struct client *client = arg;
-    ssize_t n = send(fd, client->answer + client->sent, client->answer_len - client->sent,
+    struct control_client *client = arg;
+    ssize_t n = send(fd, client->out + client->sent, client->out_len - client->sent,
                      MSG_NOSIGNAL | MSG_DONTWAIT);
 
     if (n == -1 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n > 0)
-        client->sent += (size_t)n;
-    if (n <= 0 || client->sent == client->answer_len)
+    if (n <= 0) {
         client_close(client);
+        return;
+    }
+    client->sent += (size_t)n;
+    if (client->sent == client->out_len)
+        client_all_sent(client);
 }
 
-static void client_answer(struct client *client, struct json_object *answer)
+/* What is written by control_begin, or is the only document, may be of any size. */
+static bool client_begin(struct control_client *client)
+{
+    event_free(client->io);
+    client->io =
+        event_new(client->control->base, client->fd, EV_WRITE | EV_PERSIST, on_writable, client);
+    client->backlog_max = SIZE_MAX;
+    return client->io != NULL;
+}
+
+/* Takes answer. */
+static void client_answer(struct control_client *client, struct json_object *answer)
+{
+    const char *text = answer ? control_text(answer) : NULL;
+
+    if (text && client_begin(client))
+        control_write(client, text, strlen(text));
+    else
+        client_close(client);
+    json_object_put(answer);
+}
+
+static void on_hangup(struct hangup *hangup)
+{
+    client_close(list_entry(hangup, struct control_client, hangup));
+}
+
+int control_keep(struct control_client *client, void (*ended)(void *arg), void *arg)
 {
     struct control *control = client->control;
 
-    event_free(client->io);
-    client->io = event_new(control->base, client->fd, EV_WRITE | EV_PERSIST, on_writable, client);
-    if (!client_set_answer(client, answer) || !client->io || event_add(client->io, NULL) == -1)
+    if (control->n_kept == KEPT_MAX)
+        return -EBUSY;
+    client->hangup.on_hangup = on_hangup;
+    int err = hangup_add(control->hangups, client->fd, &client->hangup);
+    if (err)
+        return err;
+    client->kept = true;
+    client->ended = ended;
+    client->ended_arg = arg;
+    control->n_kept++;
+    leave_place(control);
+    event_del(client->deadline);
+    return 0;
+}
+
+static void client_stream(struct control_client *client, control_begin *begin, bool follow)
+{
+    if (!client_begin(client)) {
         client_close(client);
+        return;
+    }
+    int err = begin(client->control->arg, client, follow);
+    size_t waiting = client->out_len - client->sent;
+    client->backlog_max = waiting + BACKLOG_MAX;
+    if (err)
+        client_answer(client, answer_error(err == -EBUSY ? "too many follow already"
+                                                         : "internal failure; see the log"));
+    else if (waiting == 0)
+        client_all_sent(client);
+}
+
+static void client_run(struct control_client *client, const char *request)
+{
+    const struct control *control = client->control;
+    bool follow;
+
+    for (const struct control_command *c = control->commands; c->name; c++) {
+        if (!is_command(c, request, &follow))
+            continue;
+        if (c->begin) {
+            client_stream(client, c->begin, follow);
+            return;
+        }
+        struct json_object *answer = c->answer(control->arg);
+        client_answer(client, answer ? answer : answer_error("internal failure; see the log"));
+        return;
+    }
+    client_answer(client, answer_unknown(control, request));
 }
 
 /* The request ends with its line, or with the stream. */
-static void client_take(struct client *client, bool eof)
+static void client_take(struct control_client *client, bool eof)
 {
     char *end = memchr(client->request, '\n', client->request_len);
 
@@ -164,13 +287,13 @@ static void client_take(struct client *client, bool eof)
         if (!end)
             end = client->request + client->request_len;
         *end = '\0';
-        client_answer(client, answer_to(client->control, client->request));
+        client_run(client, client->request);
     }
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-    struct client *client = arg;
+    struct control_client *client = arg;
     ssize_t n = recv(fd, client->request + client->request_len,
                      sizeof(client->request) - client->request_len, MSG_DONTWAIT);
 
@@ -192,8 +315,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 /* Takes fd. */
 static void client_new(struct control *control, int fd)
 {
-    struct timeval deadline = in_ms(DEADLINE_MS);
-    struct client *client = calloc(1, sizeof(*client));
+    struct timeval deadline = control_in_ms(DEADLINE_MS);
+    struct control_client *client = calloc(1, sizeof(*client));
 
     if (!client) {
         close(fd);
@@ -222,7 +345,7 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
         client_new(control, fd);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
         /* The connection stays in the queue: without a pause, the loop would spin on it. */
-        struct timeval pause = in_ms(PAUSE_MS);
+        struct timeval pause = control_in_ms(PAUSE_MS);
         event_del(control->accepting);
         event_add(control->pause, &pause);
     }
@@ -234,15 +357,6 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 
     if (control->n_clients < CLIENTS_MAX)
         event_add(control->accepting, NULL);
-}
-
-static int fill_address(struct sockaddr_un *un, const char *path)
-{
-    *un = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(un->sun_path))
-        return -ENAMETOOLONG;
-    strcpy(un->sun_path, path);
-    return 0;
 }
 
 /* The directory of path, made when it is missing; locked, so that of two programs that start at
@@ -319,7 +433,7 @@ static int control_bind(struct control *control)
 {
     struct sockaddr_un un;
     struct stat st;
-    int err = fill_address(&un, control->path);
+    int err = control_address(&un, control->path);
 
     if (err)
         return err;
@@ -346,7 +460,8 @@ static int control_start(struct control *control, const char *path)
     control->accepting =
         event_new(control->base, control->fd, EV_READ | EV_PERSIST, on_connection, control);
     control->pause = evtimer_new(control->base, on_pause_over, control);
-    if (!control->accepting || !control->pause)
+    control->hangups = hangup_watch_new(control->base);
+    if (!control->accepting || !control->pause || !control->hangups)
         return -ENOMEM;
     int err = control_bind(control);
     if (err)
@@ -387,137 +502,16 @@ void control_free(struct control *control)
 {
     if (!control)
         return;
-    list_each(it, &control->clients) client_close(list_entry(it, struct client, node));
+    list_each(it, &control->clients) client_close(list_entry(it, struct control_client, node));
     if (control->accepting)
         event_free(control->accepting);
     if (control->pause)
         event_free(control->pause);
+    hangup_watch_free(control->hangups);
     if (is_our_file(control))
         unlink(control->path);
     if (control->fd != -1)
         close(control->fd);
     free(control->path);
     free(control);
-}
-
-/* ---- asking ---- */
-
-static int ask_failed(int err, const char *path, char *why, size_t why_len)
-{
-    if (err == -ENOENT || err == -ECONNREFUSED)
-        snprintf(why, why_len,
-                 "no bondway answers at %s: is it running? start it with `bondway gateway` or "
-                 "`bondway concentrator`",
-                 path);
-    else if (err == -EACCES || err == -EPERM)
-        snprintf(why, why_len, "%s is for its owner only: run this as root", path);
-    else if (err == -EAGAIN || err == -ETIMEDOUT)
-        snprintf(why, why_len, "bondway at %s did not answer within %d s", path,
-                 ASK_TIMEOUT_MS / 1000);
-    else if (err == -EBADMSG)
-        snprintf(why, why_len, "%s did not answer as bondway does", path);
-    else
-        snprintf(why, why_len, "cannot ask at %s: %s", path, strerror(-err));
-    return err;
-}
-
-static int ask_connect(const char *path, int *fd)
-{
-    struct timeval timeout = in_ms(ASK_TIMEOUT_MS);
-    struct sockaddr_un un;
-    int err = fill_address(&un, path);
-
-    if (err)
-        return err;
-    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (*fd == -1)
-        return -errno;
-    if (setsockopt(*fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) == -1 ||
-        setsockopt(*fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) == -1 ||
-        connect(*fd, (struct sockaddr *)&un, sizeof(un)) == -1) {
-        err = -errno;
-        close(*fd);
-    }
-    return err;
-}
-
-static int ask_send(int fd, const char *command)
-{
-    char line[REQUEST_MAX];
-    int n = snprintf(line, sizeof(line), "%s\n", command);
-
-    if (n < 0 || (size_t)n >= sizeof(line))
-        return -EINVAL;
-    if (send(fd, line, (size_t)n, MSG_NOSIGNAL) != n)
-        return -errno;
-    return 0;
-}
-
-/* Many a greeting of another program begins with a number, which is JSON, too. */
-static bool is_document(struct json_object *answer)
-{
-    return json_object_is_type(answer, json_type_object) ||
-           json_object_is_type(answer, json_type_array);
-}
-
-/* Parses the stream as it comes: the document is complete when it is, whoever closes when. */
-static int ask_receive(int fd, struct json_tokener *tokener, struct json_object **answer)
-{
-    uint64_t deadline_ms = clock_now_ms() + ASK_TIMEOUT_MS;
-    size_t total = 0;
-
-    while (total < ANSWER_MAX && clock_now_ms() < deadline_ms) {
-        char chunk[16384];
-        ssize_t n = recv(fd, chunk, sizeof(chunk), 0);
-        if (n == -1 && errno == EINTR)
-            continue;
-        if (n == -1)
-            return -errno;
-        if (n == 0)
-            return -EBADMSG;
-        total += (size_t)n;
-        *answer = json_tokener_parse_ex(tokener, chunk, (int)n);
-        if (*answer)
-            return is_document(*answer) ? 0 : -EBADMSG;
-        if (json_tokener_get_error(tokener) != json_tokener_continue)
-            return -EBADMSG;
-    }
-    return total < ANSWER_MAX ? -ETIMEDOUT : -EBADMSG;
-}
-
-/* The daemon's own complaint becomes ours. */
-static int take_error(struct json_object **answer, char *why, size_t why_len)
-{
-    struct json_object *error;
-
-    if (!json_object_is_type(*answer, json_type_object) ||
-        !json_object_object_get_ex(*answer, "error", &error))
-        return 0;
-    snprintf(why, why_len, "%s", json_object_get_string(error));
-    json_object_put(*answer);
-    *answer = NULL;
-    return -EPROTO;
-}
-
-int control_ask(const char *path, const char *command, struct json_object **answer, char *why,
-                size_t why_len)
-{
-    int fd, err = ask_connect(path, &fd);
-
-    *answer = NULL;
-    if (err)
-        return ask_failed(err, path, why, why_len);
-    struct json_tokener *tokener = json_tokener_new();
-    err = tokener ? ask_send(fd, command) : -ENOMEM;
-    if (!err)
-        err = ask_receive(fd, tokener, answer);
-    if (tokener)
-        json_tokener_free(tokener);
-    close(fd);
-    if (err) {
-        json_object_put(*answer);
-        *answer = NULL;
-        return ask_failed(err, path, why, why_len);
-    }
-    return take_error(answer, why, why_len);
 }

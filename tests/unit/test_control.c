@@ -53,11 +53,87 @@ static struct json_object *answer_nothing(void *arg)
     return NULL;
 }
 
+/* The server's followers: what a daemon would do with them. */
+static struct control_client *kept[32];
+static int n_kept;
+
+static void on_ended(void *arg)
+{
+    struct control_client **slot = arg;
+
+    *slot = NULL;
+    n_kept--;
+}
+
+static int begin_lines(void *arg, struct control_client *client, bool follow)
+{
+    struct control_client **slot = kept;
+
+    while (follow && *slot)
+        slot++;
+    int err = follow ? control_keep(client, on_ended, slot) : 0;
+    if (err)
+        return err;
+    if (follow) {
+        *slot = client;
+        n_kept++;
+    }
+    control_write(client, "{\"n\":1}", 7);
+    control_write(client, "{\"n\":2}", 7);
+    return 0;
+}
+
+static int begin_none(void *arg, struct control_client *client, bool follow)
+{
+    return 0;
+}
+
+static int begin_failed(void *arg, struct control_client *client, bool follow)
+{
+    return -ENOMEM;
+}
+
+static struct json_object *answer_kept(void *arg)
+{
+    struct json_object *answer = json_object_new_object();
+
+    json_object_object_add(answer, "kept", json_object_new_int(n_kept));
+    return answer;
+}
+
+static void tell_all(const char *line)
+{
+    for (size_t i = 0; i < 32; i++) {
+        if (kept[i])
+            control_write(kept[i], line, strlen(line));
+    }
+}
+
+static struct json_object *answer_tell(void *arg)
+{
+    tell_all("{\"n\":3}");
+    return answer_kept(arg);
+}
+
+/* About a megabyte. */
+static struct json_object *answer_flood(void *arg)
+{
+    char line[1024];
+
+    memset(line, ' ', sizeof(line));
+    line[0] = '{';
+    strcpy(line + sizeof(line) - 2, "}");
+    for (int i = 0; i < 1024; i++)
+        tell_all(line);
+    return answer_kept(arg);
+}
+
 static const struct control_command commands[] = {
-    {"status", answer_status},
-    {"big", answer_big},
-    {"nothing", answer_nothing},
-    {NULL, NULL},
+    {.name = "status", .answer = answer_status},   {.name = "big", .answer = answer_big},
+    {.name = "nothing", .answer = answer_nothing}, {.name = "lines", .begin = begin_lines},
+    {.name = "none", .begin = begin_none},         {.name = "failed", .begin = begin_failed},
+    {.name = "kept", .answer = answer_kept},       {.name = "tell", .answer = answer_tell},
+    {.name = "flood", .answer = answer_flood},     {.name = NULL},
 };
 
 static void on_stop(evutil_socket_t fd, short what, void *arg)
@@ -226,7 +302,9 @@ static void complains_of_what_it_does_not_know(void **state)
 
     start_server(lab);
     assert_int_equal(control_ask(lab->path, "sttus", &answer, why, sizeof(why)), -EPROTO);
-    assert_string_equal(why, "unknown command \"sttus\"; known: status big nothing");
+    assert_string_equal(why,
+                        "unknown command \"sttus\"; known: status big nothing lines [follow] none "
+                        "[follow] failed [follow] kept tell flood");
     assert_null(answer);
     assert_int_equal(control_ask(lab->path, "nothing", &answer, why, sizeof(why)), -EPROTO);
     assert_string_equal(why, "internal failure; see the log");
@@ -490,6 +568,227 @@ static void asking_a_stranger_says_so(void **state)
     }
 }
 
+/* ---- lines ---- */
+
+#define LINES "{\"n\":1}\n{\"n\":2}\n"
+
+static int ask_kept(const struct lab *lab, const char *command)
+{
+    struct json_object *answer, *n;
+    char why[WHY];
+
+    assert_int_equal(control_ask(lab->path, command, &answer, why, sizeof(why)), 0);
+    assert_true(json_object_object_get_ex(answer, "kept", &n));
+    int kept_now = json_object_get_int(n);
+    json_object_put(answer);
+    return kept_now;
+}
+
+static void wait_for_kept(const struct lab *lab, int expected)
+{
+    uint64_t deadline_ms = clock_now_ms() + 5000;
+
+    while (ask_kept(lab, "kept") != expected)
+        assert_true(clock_now_ms() < deadline_ms);
+}
+
+static int follow_raw(const struct lab *lab)
+{
+    int fd = connect_raw(lab);
+
+    send_text(fd, "lines follow\n");
+    return fd;
+}
+
+/* Exactly this comes next. */
+static void expect_text(int fd, const char *text)
+{
+    char got[256] = "";
+    size_t have = 0;
+
+    while (have < strlen(text)) {
+        struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+        assert_int_equal(poll(&poll_fd, 1, 5000), 1);
+        ssize_t n = recv(fd, got + have, strlen(text) - have, 0);
+        assert_true(n > 0);
+        have += (size_t)n;
+    }
+    assert_string_equal(got, text);
+}
+
+static void a_stream_ends_with_its_lines(void **state)
+{
+    struct lab *lab = *state;
+    char text[256];
+
+    start_server(lab);
+    int fd = connect_raw(lab);
+    send_text(fd, "lines\n");
+    read_to_end(fd, text, sizeof(text));
+    assert_string_equal(text, LINES);
+    fd = connect_raw(lab);
+    send_text(fd, "none\n");
+    assert_int_equal(read_to_end(fd, text, sizeof(text)), 0);
+    fd = connect_raw(lab);
+    send_text(fd, "failed follow\n");
+    read_to_end(fd, text, sizeof(text));
+    assert_string_equal(text, "{\"error\":\"internal failure; see the log\"}\n");
+    stop_server(lab);
+}
+
+/* The deadline for a request is long over when the second line comes. */
+static void a_follower_gets_what_is_new(void **state)
+{
+    struct lab *lab = *state;
+    char text[256];
+
+    start_server(lab);
+    int fd = follow_raw(lab);
+    expect_text(fd, LINES);
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&poll_fd, 1, 2500), 0);
+    assert_int_equal(ask_kept(lab, "tell"), 1);
+    expect_text(fd, "{\"n\":3}\n");
+    assert_int_equal(ask_kept(lab, "tell"), 1);
+    stop_server(lab);
+    read_to_end(fd, text, sizeof(text));
+    assert_string_equal(text, "{\"n\":3}\n");
+}
+
+static void a_follower_that_hangs_up_is_let_go(void **state)
+{
+    struct lab *lab = *state;
+
+    start_server(lab);
+    int first = follow_raw(lab), second = follow_raw(lab);
+    expect_text(first, LINES);
+    expect_text(second, LINES);
+    close(first);
+    wait_for_kept(lab, 1);
+    assert_int_equal(shutdown(second, SHUT_WR), 0); /* as `echo events follow | nc` does */
+    assert_int_equal(ask_kept(lab, "tell"), 1);
+    expect_text(second, "{\"n\":3}\n");
+    close(second);
+    wait_for_kept(lab, 0);
+    stop_server(lab);
+}
+
+/* It keeps nobody waiting, and its memory is not the server's: 64 KiB, and what the kernel holds.
+ */
+static void a_follower_that_does_not_read_is_cut_off(void **state)
+{
+    static char text[4 * 1024 * 1024];
+    struct lab *lab = *state;
+
+    start_server(lab);
+    int stuck = follow_raw(lab);
+    expect_text(stuck, LINES);
+    assert_int_equal(ask_kept(lab, "flood"), 1);
+    wait_for_kept(lab, 0);
+    int other = follow_raw(lab);
+    expect_text(other, LINES);
+    assert_int_equal(ask_kept(lab, "tell"), 1);
+    expect_text(other, "{\"n\":3}\n");
+    close(other);
+    assert_true(read_to_end(stuck, text, sizeof(text)) <= 64 * 1024);
+    stop_server(lab);
+}
+
+/* However many follow, status is answered. */
+static void followers_are_bounded_and_take_no_place(void **state)
+{
+    struct lab *lab = *state;
+    char text[256];
+    int fds[16];
+
+    start_server(lab);
+    for (size_t i = 0; i < 16; i++) {
+        fds[i] = follow_raw(lab);
+        expect_text(fds[i], LINES);
+    }
+    read_to_end(follow_raw(lab), text, sizeof(text));
+    assert_string_equal(text, "{\"error\":\"too many follow already\"}\n");
+    uint64_t start_ms = clock_now_ms();
+    assert_int_equal(ask_kept(lab, "kept"), 16);
+    assert_true(clock_now_ms() - start_ms < 1500);
+    for (size_t i = 0; i < 16; i++)
+        close(fds[i]);
+    wait_for_kept(lab, 0);
+    int fd = follow_raw(lab);
+    expect_text(fd, LINES);
+    stop_server(lab);
+    close(fd);
+}
+
+static void only_what_streams_can_be_followed(void **state)
+{
+    static const char *const requests[] = {"status follow", "lines  follow", "lines followed",
+                                           "lines ",        "follow",        "linesfollow"};
+    struct lab *lab = *state;
+    char text[512], expected[64];
+
+    start_server(lab);
+    for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+        int fd = connect_raw(lab);
+        send_text(fd, requests[i]);
+        send_text(fd, "\n");
+        read_to_end(fd, text, sizeof(text));
+        snprintf(expected, sizeof(expected), "unknown command \\\"%s\\\"; known:", requests[i]);
+        assert_non_null(strstr(text, expected));
+    }
+    stop_server(lab);
+}
+
+static bool count_line(void *arg, struct json_object *line)
+{
+    int *left = arg;
+
+    assert_true(json_object_object_get_ex(line, "n", NULL));
+    return --*left > 0;
+}
+
+static int read_some(const struct lab *lab, const char *command, bool follow, int *left, char *why)
+{
+    const struct control_reader reader = {.line = count_line, .arg = left, .out_fd = -1};
+
+    return control_read(lab->path, command, follow, &reader, why, WHY);
+}
+
+static void reading_lines(void **state)
+{
+    struct lab *lab = *state;
+    char why[WHY];
+    int left = 100;
+
+    assert_int_equal(read_some(lab, "lines", false, &left, why), -ENOENT);
+    assert_non_null(strstr(why, "is it running?"));
+    start_server(lab);
+    assert_int_equal(read_some(lab, "lines", false, &left, why), 0);
+    assert_int_equal(left, 98);
+    left = 2;
+    assert_int_equal(read_some(lab, "lines", true, &left, why), -ECANCELED);
+    assert_int_equal(left, 0);
+    assert_int_equal(read_some(lab, "sttus", true, &left, why), -EPROTO);
+    assert_non_null(strstr(why, "unknown command \"sttus follow\""));
+    stop_server(lab);
+}
+
+/* `... | head -1`: whoever reads our output has gone, and no line comes to notice it by. */
+static void reading_ends_with_its_reader(void **state)
+{
+    struct lab *lab = *state;
+    int left = 100, out[2];
+    char why[WHY];
+
+    start_server(lab);
+    assert_int_equal(pipe(out), 0);
+    close(out[0]);
+    const struct control_reader reader = {.line = count_line, .arg = &left, .out_fd = out[1]};
+    assert_int_equal(control_read(lab->path, "lines", true, &reader, why, WHY), -ECANCELED);
+    close(out[1]);
+    stop_server(lab);
+}
+
 #define LAB_TEST(f) cmocka_unit_test_setup_teardown(f, lab_up, lab_down)
 
 int main(void)
@@ -512,6 +811,14 @@ int main(void)
         LAB_TEST(asking_without_the_right_says_so),
         LAB_TEST(asking_a_mute_program_ends),
         LAB_TEST(asking_a_stranger_says_so),
+        LAB_TEST(a_stream_ends_with_its_lines),
+        LAB_TEST(a_follower_gets_what_is_new),
+        LAB_TEST(a_follower_that_hangs_up_is_let_go),
+        LAB_TEST(a_follower_that_does_not_read_is_cut_off),
+        LAB_TEST(followers_are_bounded_and_take_no_place),
+        LAB_TEST(only_what_streams_can_be_followed),
+        LAB_TEST(reading_lines),
+        LAB_TEST(reading_ends_with_its_reader),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

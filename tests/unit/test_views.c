@@ -1,13 +1,16 @@
-/* What a person sees of status and flows: units, aligned tables, the headline, and the exit code
- * that goes with it. */
+/* What a person sees of status, flows and events: units, aligned tables, the headline, and the exit
+ * code that goes with it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
+#include "cli/events.h"
 #include "cli/table.h"
 #include "cli/units.h"
 #include "cli/view.h"
@@ -331,6 +334,70 @@ static void a_long_list_of_subflows_is_cut(void **state)
     assert_null(strstr(seen, "a-name-of-some-length-39"));
 }
 
+/* ---- events ---- */
+
+static void show_events(const char *const *lines, size_t n, bool colour)
+{
+    struct screen screen = {.out = fmemopen(seen, sizeof(seen), "w"), .colour = colour};
+    struct events_page page = {.day = "2026-11-28"};
+
+    setenv("TZ", "UTC", 1);
+    tzset();
+    seen[0] = '\0';
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *event = json_tokener_parse(lines[i]);
+        events_print(&page, event, &screen);
+        json_object_put(event);
+    }
+    fclose(screen.out);
+}
+
+static void events_are_lines(void **state)
+{
+    static const char *const lines[] = {
+        "{\"seq\":1,\"time\":\"2026-11-28T18:01:22.125Z\",\"boot_s\":41.25,\"kind\":\"uplink\","
+        "\"name\":\"dsl\",\"what\":\"dead\",\"before\":\"up\",\"reason\":\"no answer for 95 ms\","
+        "\"figures\":{\"rtt_ms\":20.1,\"loss_percent\":3}}",
+        "{\"time\":\"2026-11-28T18:01:23.005Z\",\"kind\":\"concentrator\",\"name\":\"frankfurt\","
+        "\"what\":\"up\",\"before\":\"\",\"reason\":\"\"}",
+        "{\"time\":\"2026-11-29T00:00:00.000Z\",\"kind\":\"uplink\",\"name\":\"dsl\","
+        "\"what\":\"down\",\"before\":\"down\",\"reason\":\"no IPv4 address\",\"held\":7,"
+        "\"figures\":{\"address\":\"192.0.2.1\",\"rx_bps\":48100000,\"rx_bytes\":999,"
+        "\"lost_in_row\":3}}",
+    };
+
+    show_events(lines, 3, false);
+    assert_seen(
+        "18:01:22.125  uplink dsl        up -> dead: no answer for 95 ms (rtt 20 ms, loss "
+        "3.0 %)\n"
+        "18:01:23.005  concentrator frankfurt  up\n"
+        "2026-11-29\n"
+        "00:00:00.000  uplink dsl              down: no IPv4 address (address 192.0.2.1, rx "
+        "48.1 Mb/s, rx 999 B, lost in row 3); 7 before it left out\n");
+    show_events(lines, 1, true);
+    assert_seen("\033[2m18:01:22.125\033[0m  uplink dsl        up -> \033[31mdead\033[0m: no "
+                "answer for 95 ms (rtt 20 ms, loss 3.0 %)\n");
+}
+
+static void strange_events_do_no_harm(void **state)
+{
+    static char line[3 * TEXT];
+    const char *const lines[] = {
+        "{}",
+        "[]",
+        ("{\"time\":\"yesterday\\n\",\"what\":\"\\u001b[2J\",\"name\":\"\\r\",\"before\":5,"
+         "\"reason\":[\"\\t\"],\"figures\":{\"a\\n\":null,\"_ms\":{},\"b_ms\":\"x\"},\"held\":-1}"),
+    };
+
+    show_events(lines, 3, false);
+    assert_null(strpbrk(seen, "\033\r\t"));
+    assert_non_null(strstr(seen, "yesterday?"));
+    snprintf(line, sizeof(line),
+             "{\"name\":\"%02000d\",\"reason\":\"%02000d\",\"figures\":{\"%0200d\":\"%02000d\"}}",
+             0, 0, 0, 0);
+    show_events((const char *const[]){line}, 1, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +418,8 @@ int main(void)
         cmocka_unit_test(no_flows),
         cmocka_unit_test(strange_answers_do_no_harm),
         cmocka_unit_test(a_long_list_of_subflows_is_cut),
+        cmocka_unit_test(events_are_lines),
+        cmocka_unit_test(strange_events_do_no_harm),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
