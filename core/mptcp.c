@@ -101,6 +101,9 @@ static void fill(struct mptcp_subflow *out, const struct uapi_mptcp_subflow_addr
     addr_from_sockaddr(&out->remote, (const struct sockaddr *)&addrs->remote);
     out->tcp_state = tcp->state;
     out->rtt_us = tcp->rtt;
+    out->min_rtt_us = tcp->min_rtt;
+    out->unacked = tcp->unacked;
+    out->last_ack_ms = tcp->last_ack_recv;
     out->rx_bytes = tcp->bytes_received;
     out->tx_bytes = tcp->bytes_acked;
     out->retransmits = tcp->total_retrans;

@@ -21,11 +21,13 @@ struct uapi_mptcp_info {
     uint32_t token;
 };
 
-/* struct tcp_info up to bytes_received (since 4.1). */
+/* struct tcp_info up to min_rtt (since 4.6). */
 struct uapi_tcp_info {
     uint8_t state;
     uint8_t bytes[7];
-    uint32_t timers_and_losses[13];
+    uint32_t rto, ato, snd_mss, rcv_mss;
+    uint32_t unacked, sacked, lost, retrans, fackets;
+    uint32_t last_data_sent, last_ack_sent, last_data_recv, last_ack_recv;
     uint32_t pmtu, rcv_ssthresh;
     uint32_t rtt, rttvar;
     uint32_t snd_ssthresh, snd_cwnd, advmss, reordering;
@@ -33,6 +35,8 @@ struct uapi_tcp_info {
     uint32_t total_retrans;
     uint64_t pacing_rate, max_pacing_rate;
     uint64_t bytes_acked, bytes_received;
+    uint32_t segs_out, segs_in;
+    uint32_t notsent_bytes, min_rtt;
 };
 
 struct uapi_mptcp_subflow_data {

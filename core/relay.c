@@ -14,10 +14,14 @@
 #include "core/list.h"
 #include "core/mptcp.h"
 #include "core/pipe.h"
+#include "core/sendroom.h"
 
 /* Free buffers kept for the next flow: 1 MiB. */
 #define BUFFERS_KEPT 16
 #define SWEEP_MS 15000
+#define ACTIVITY_MS 50
+/* After so many bytes to far, what is under way there is looked at. */
+#define ROOM_BYTES (32 * 1024)
 static const struct timeval linger_interval = {.tv_usec = 20 * 1000};
 /* How long a RESET record may take to leave before the connection itself is reset. */
 static const struct timeval reset_patience = {.tv_sec = 1};
@@ -34,7 +38,10 @@ struct relay_group {
     struct list relays, lingering;
     struct event *sweep; /* runs only while there are relays */
     struct timeval sweep_interval;
-    struct event *linger; /* and while some linger */
+    struct event *linger;      /* and while some linger */
+    void (*active)(void *arg); /* NULL: nobody asks */
+    void *active_arg;
+    uint64_t active_ms; /* when it was called last */
 };
 
 enum channel_waits { WAITS_FOR_NOTHING, WAITS_TO_READ, WAITS_TO_WRITE };
@@ -64,7 +71,9 @@ struct relay {
     struct channel outward, inward;
     struct event deadline; /* of RELAY_RESETTING */
     uint64_t last_active_ms;
-    int unsent; /* at the last sweep */
+    int unsent;             /* at the last sweep */
+    struct sendroom room;   /* of what goes to far */
+    uint64_t room_asked_at; /* bytes outward */
     relay_ended *ended;
     uint64_t grown_at; /* payload bytes; UINT64_MAX: not watched */
     void (*grown)(void *arg);
@@ -131,6 +140,12 @@ void relay_group_free(struct relay_group *g)
     hangup_watch_free(g->hangups);
     buffer_pool_free(g->pool);
     free(g);
+}
+
+void relay_group_watch_activity(struct relay_group *g, void (*active)(void *arg), void *arg)
+{
+    g->active = active;
+    g->active_arg = arg;
 }
 
 struct buffer_pool *relay_group_pool(struct relay_group *g)
@@ -347,9 +362,22 @@ static uint64_t payload_bytes(const struct relay *r)
     return r->outward.pipe.bytes + r->inward.pipe.bytes;
 }
 
+static void note_activity(struct relay_group *g, uint64_t now_ms)
+{
+    if (!g->active || now_ms - g->active_ms < ACTIVITY_MS)
+        return;
+    g->active_ms = now_ms;
+    g->active(g->active_arg);
+}
+
 static void note_traffic(struct relay *r)
 {
     r->last_active_ms = clock_now_ms();
+    note_activity(r->group, r->last_active_ms);
+    if (r->outward.pipe.bytes >= r->room_asked_at + ROOM_BYTES) {
+        r->room_asked_at = r->outward.pipe.bytes;
+        sendroom_follow(&r->room, r->far_fd, r->outward.pipe.bytes);
+    }
     if (payload_bytes(r) < r->grown_at)
         return;
     r->grown_at = UINT64_MAX;

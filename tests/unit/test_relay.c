@@ -1068,6 +1068,53 @@ static void tells_of_growth(void **state)
     world_end(&w);
 }
 
+struct activity {
+    int calls;
+    uint64_t last_ms;
+    bool too_often;
+};
+
+static void on_active(void *arg)
+{
+    struct activity *a = arg;
+    uint64_t now_ms = clock_now_ms();
+
+    a->too_often = a->too_often || (a->calls && now_ms - a->last_ms < 45);
+    a->calls++;
+    a->last_ms = now_ms;
+}
+
+/* While bytes move, either way; not while nothing does. */
+static void tells_of_activity(void **state)
+{
+    struct world w;
+    struct activity a = {0};
+
+    world_start(&w, PLAIN, PAIR_TCP, PAIR_TCP);
+    relay_group_watch_activity(w.relays[0].group, on_active, &a);
+    until_still(&w);
+    assert_int_equal(a.calls, 0);
+    w.client.goal = 1;
+    UNTIL(&w, w.server.received == 1);
+    assert_int_equal(a.calls, 1);
+    for (uint64_t end_ms = clock_now_ms() + 300; clock_now_ms() < end_ms; turn(&w)) {
+        if (w.server.sent == w.server.goal)
+            w.server.goal += 100;
+    }
+    assert_in_range(a.calls, 3, 8);
+    assert_false(a.too_often);
+    until_still(&w);
+    int calls = a.calls;
+    for (uint64_t end_ms = clock_now_ms() + 120; clock_now_ms() < end_ms;)
+        turn(&w);
+    assert_int_equal(a.calls, calls);
+    relay_group_watch_activity(w.relays[0].group, NULL, NULL); /* no longer wanted */
+    w.client.goal++;
+    UNTIL(&w, w.server.received == w.client.goal);
+    assert_int_equal(a.calls, calls);
+    world_end(&w);
+}
+
 /* Called in the relay's first turn, which ends with waiting for the client: more comes than far
  * takes, and a reset. The watch tells of that before the relay reads and finds itself blocked. */
 static void reset_in_mid_turn(struct world *w)
@@ -1256,6 +1303,7 @@ int main(void)
         cmocka_unit_test(the_last_byte_has_a_limit),
         cmocka_unit_test(freed_while_lingering),
         cmocka_unit_test(tells_of_growth),
+        cmocka_unit_test(tells_of_activity),
         cmocka_unit_test(a_reset_in_mid_turn_is_not_lost),
         cmocka_unit_test(freed_in_every_state),
         cmocka_unit_test(aborting_resets_both),

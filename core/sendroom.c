@@ -1,0 +1,207 @@
+#include "core/sendroom.h"
+
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "core/clock.h"
+#include "core/mptcp.h"
+
+#define SUBFLOWS_LOOKED_AT 16
+#define LOOK_US 20000u
+#define SPAN_US 200000u
+#define ALLOWANCE_US 40000u
+#define ALLOWANCE_MAX_US 2000000u
+/* Round trips that are longer by so much, for so long, are not our doing. */
+#define EXCESS_US 15000u
+#define EXCESS_PATIENCE_US 300000u
+/* By so much of what is beyond 40 ms at every look: most of it in five seconds. */
+#define SHRINKS_BY 256
+/* A change of one in so many is not worth a system call. */
+#define SMALL_STEP 32
+#define BYTES_MIN (64u << 10)
+#define BYTES_MAX (32u << 20)
+/* Below this nobody waits for what is under way. */
+#define WORTH_HOLDING (128u << 10)
+
+static uint64_t best_rate(const struct sendroom *r)
+{
+    uint64_t best = 0;
+
+    for (int i = 0; i < SENDROOM_RATES; i++) {
+        if (r->rates[i] > best)
+            best = r->rates[i];
+    }
+    return best;
+}
+
+/* A sender who has less to send than there is room for says nothing of the paths. */
+static bool is_used(const struct sendroom *r, const struct sendroom_view *v)
+{
+    return v->under_way >= r->bytes / 2;
+}
+
+static void note_rate(struct sendroom *r, const struct sendroom_view *v)
+{
+    uint64_t elapsed_us = v->now_us - r->span_us, rate;
+
+    r->span_used = r->span_used && is_used(r, v);
+    if (r->span_us && v->delivered >= r->span_delivered && elapsed_us < SPAN_US)
+        return;
+    /* Nor does a pause. */
+    if (r->span_us && v->delivered >= r->span_delivered && elapsed_us <= 5 * SPAN_US) {
+        rate = (v->delivered - r->span_delivered) * 1000000 / elapsed_us;
+        if (r->span_used || rate > best_rate(r)) {
+            r->newest = (r->newest + 1) % SENDROOM_RATES;
+            r->rates[r->newest] = rate;
+        }
+    }
+    r->span_us = v->now_us;
+    r->span_delivered = v->delivered;
+    r->span_used = true;
+}
+
+/* Round trips are too long for what is held: is that not our doing? The header tells. */
+static bool is_not_ours(const struct sendroom *r, const struct sendroom_view *v)
+{
+    uint64_t best = best_rate(r), rate = r->rates[r->newest];
+
+    if (v->now_us - r->excess_us < EXCESS_PATIENCE_US)
+        return false;
+    if (r->lowered_us)
+        return v->now_us - r->lowered_us >= EXCESS_PATIENCE_US + v->round_trip_us ||
+               v->round_trip_us > (uint64_t)r->lowered_rtt_us + EXCESS_US;
+    return rate >= best - best / 8 && rate < best - best / SMALL_STEP;
+}
+
+/* It grows a little too far: a rate is only what was asked for, and where others ask for more all
+ * the time, one who never does ends with nothing. */
+static void settle_allowance(struct sendroom *r, const struct sendroom_view *v)
+{
+    uint64_t explained_us = (uint64_t)v->unloaded_us + r->allowance_us;
+    uint64_t slack_us = EXCESS_US + explained_us / SMALL_STEP;
+
+    if (v->round_trip_us <= explained_us + slack_us) {
+        r->excess_us = r->lowered_us = 0;
+        r->allowance_us -= (r->allowance_us - ALLOWANCE_US) / SHRINKS_BY;
+    } else if (r->excess_us == 0) {
+        r->excess_us = v->now_us;
+    } else if (is_not_ours(r, v)) {
+        uint64_t us = v->round_trip_us - v->unloaded_us + slack_us;
+        r->allowance_us = us < ALLOWANCE_MAX_US ? (uint32_t)us : ALLOWANCE_MAX_US;
+        r->excess_us = r->lowered_us = 0;
+    }
+}
+
+static uint32_t clamp(uint64_t bytes)
+{
+    return bytes < BYTES_MIN ? BYTES_MIN : bytes > BYTES_MAX ? BYTES_MAX : (uint32_t)bytes;
+}
+
+static void note_lowered(struct sendroom *r, const struct sendroom_view *v)
+{
+    if (r->lowered_us == 0)
+        r->lowered_rtt_us = v->round_trip_us;
+    r->lowered_us = v->now_us;
+}
+
+static uint32_t wanted(const struct sendroom *r, const struct sendroom_view *v, bool queues)
+{
+    uint64_t time_us = (uint64_t)v->unloaded_us + r->allowance_us;
+
+    if (!queues && time_us < 2ull * v->round_trip_us)
+        time_us = 2ull * v->round_trip_us;
+    return clamp(best_rate(r) * time_us / 1000000);
+}
+
+/* True when a path has gone. */
+static bool note_paths(struct sendroom *r, const struct sendroom_view *v)
+{
+    uint32_t before = r->paths;
+
+    r->paths = v->paths;
+    if (v->paths == 0 || v->paths >= before)
+        return false;
+    for (int i = 0; i < SENDROOM_RATES; i++)
+        r->rates[i] = r->rates[i] * v->paths / before;
+    r->bytes = (uint32_t)((uint64_t)r->bytes * v->paths / before);
+    return r->bytes > 0;
+}
+
+uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *v)
+{
+    if (r->allowance_us == 0)
+        r->allowance_us = ALLOWANCE_US;
+    if (note_paths(r, v))
+        return r->bytes;
+    note_rate(r, v);
+    if (best_rate(r) == 0 || v->unloaded_us == 0)
+        return 0;
+    bool queues = v->round_trip_us > (uint64_t)v->unloaded_us + ALLOWANCE_US / 2;
+    uint32_t bytes = wanted(r, v, queues);
+    /* Nothing to hold yet, or less than is needed to tell: the kernel's own tuning will do. */
+    if (r->bytes == 0 && (v->under_way < bytes || bytes < WORTH_HOLDING || !queues))
+        return 0;
+    bool changes = is_used(r, v) && (bytes < r->bytes - r->bytes / SMALL_STEP ||
+                                     bytes > r->bytes + r->bytes / SMALL_STEP);
+    bool drains = r->lowered_us && v->under_way > r->bytes + r->bytes / 8;
+    if (r->excess_us && (drains || (changes && bytes < r->bytes)))
+        note_lowered(r, v);
+    if (r->bytes)
+        settle_allowance(r, v);
+    if (!changes)
+        return 0;
+    r->bytes = bytes;
+    return bytes;
+}
+
+uint32_t sendroom_buffer(const struct sendroom *r, const struct sendroom_view *v)
+{
+    uint64_t mean = (uint64_t)r->bytes * 4 / 3;
+    uint64_t least = best_rate(r) * v->unloaded_us / 1000000 * 3 / 2;
+
+    return clamp(mean > least ? mean : least);
+}
+
+static void view_paths(int fd, struct sendroom_view *v)
+{
+    struct mptcp_subflow subflows[SUBFLOWS_LOOKED_AT];
+    int n = mptcp_subflows(fd, subflows, SUBFLOWS_LOOKED_AT);
+
+    for (int i = 0; i < n; i++) {
+        const struct mptcp_subflow *s = &subflows[i];
+        v->paths += s->tcp_state == TCP_ESTABLISHED;
+        if (s->tcp_state != TCP_ESTABLISHED || s->unacked == 0)
+            continue;
+        if (s->min_rtt_us != UINT32_MAX && s->min_rtt_us > v->unloaded_us)
+            v->unloaded_us = s->min_rtt_us;
+        if (s->rtt_us > v->round_trip_us)
+            v->round_trip_us = s->rtt_us;
+    }
+}
+
+static void hold(int fd, uint32_t bytes)
+{
+    int half = (int)(bytes / 2); /* the kernel doubles it */
+
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof(half));
+}
+
+void sendroom_follow(struct sendroom *r, int fd, uint64_t written)
+{
+    struct sendroom_view view = {.now_us = clock_now_us()};
+    int under_way = 0;
+
+    if (r->looked_us && view.now_us - r->looked_us < LOOK_US)
+        return;
+    r->looked_us = view.now_us;
+    if (ioctl(fd, SIOCOUTQ, &under_way) == -1 || under_way < 0)
+        return;
+    view.under_way = (uint32_t)under_way;
+    view.delivered = written > view.under_way ? written - view.under_way : 0;
+    view_paths(fd, &view);
+    if (sendroom_decide(r, &view))
+        hold(fd, sendroom_buffer(r, &view));
+}

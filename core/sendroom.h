@@ -1,0 +1,74 @@
+/* How much a sender keeps under way in an MPTCP connection: enough to fill its paths, and little
+ * more. Left to itself the kernel fills the queue of every path, and one more of its own in front
+ * of each. When a path dies, what was lost with it is sent again behind all that: measured, a third
+ * of a second in which the receiver gets nothing. So once a queue is seen, what is under way (the
+ * send buffer) is held to
+ *
+ *     the rate of the last two seconds * (the longest unloaded round trip + an allowance)
+ *
+ * where the allowance is 40 ms, and so is the queue in the end, on the longest path. Where round
+ * trips stay longer although we hold back, the queue is not ours (other traffic, a radio that
+ * delivers in bursts), and holding back would only give the path away: then the allowance grows to
+ * what is seen, and a little more. It always shrinks again, most of it in five seconds: a queue
+ * that is ours shrinks with it, and another one makes it grow again.
+ *
+ * A path that becomes slower looks like a queue of others at first, and to grow there would build a
+ * queue of seconds. So the allowance grows only where round trips are too long for 300 ms and the
+ * rate has fallen by no more than an eighth, but has fallen (else the packets only come in clumps);
+ * or where less was put under way in vain: for 300 ms and a round trip nothing became better, or
+ * round trips have become longer still.
+ *
+ * While there is no queue, the rate may still double in a round trip. While less is sent than there
+ * is room for, nothing is learnt and nothing changes.
+ *
+ * When a path has gone, its share of the rate is taken to have gone, too: at first the same share
+ * for each, until the rate is known anew. Else what was under way on all would flood the queue of
+ * those that are left.
+ *
+ * The decision is pure; sendroom_follow() asks the kernel and tells it. */
+#ifndef CORE_SENDROOM_H
+#define CORE_SENDROOM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SENDROOM_RATES 10 /* each of a fifth of a second */
+
+struct sendroom {
+    uint64_t looked_us;               /* 0: never */
+    uint64_t delivered;               /* then */
+    uint64_t span_us, span_delivered; /* where the current rate's span began */
+    bool span_used;                   /* its room, all the time */
+    uint64_t rates[SENDROOM_RATES];   /* bytes/s, of the last spans */
+    unsigned newest;
+    uint32_t paths;
+    uint32_t allowance_us;
+    uint64_t excess_us;      /* since when round trips are too long; 0: they are not */
+    uint64_t lowered_us;     /* when it was last lowered since then; 0: not yet */
+    uint32_t lowered_rtt_us; /* the round trip when it was so first */
+    uint32_t bytes;          /* what it was held to; 0: not yet */
+};
+
+struct sendroom_view {
+    uint64_t now_us;
+    uint64_t delivered;     /* bytes that have arrived, since the beginning */
+    uint32_t under_way;     /* bytes that were written and have not arrived */
+    uint32_t unloaded_us;   /* the longest of the paths' least round trips; 0: unknown */
+    uint32_t round_trip_us; /* the longest of their smoothed ones */
+    uint32_t paths;         /* how many there are */
+};
+
+/* Returns to how many bytes to hold what is under way; 0: as it is. */
+uint32_t sendroom_decide(struct sendroom *room, const struct sendroom_view *view);
+
+/* The send buffer that holds as much on average, after a decision. A sender who has filled it may
+ * write again when a third of it is free (Linux: sk_stream_is_writeable()), so what is under way
+ * moves between two thirds of it and all; the two thirds must still fill the longest path. */
+uint32_t sendroom_buffer(const struct sendroom *room, const struct sendroom_view *view);
+
+/* To be called while much is sent, every 32 KiB or so; looks every 20 ms at most. fd: the MPTCP
+ * connection; written: bytes so far. Needs CAP_NET_ADMIN, or net.core.wmem_max of some MB: else
+ * nothing is held. */
+void sendroom_follow(struct sendroom *room, int fd, uint64_t written);
+
+#endif
