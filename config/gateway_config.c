@@ -45,11 +45,6 @@ static const struct option_word on_budgets[] = {
     {"off", ON_BUDGET_OFF, 0},
     {NULL, 0, 0},
 };
-static const struct option_word unproxied[] = {
-    {"false", 0, 0},
-    {"true", 1, OPTION_UNAVAILABLE},
-    {NULL, 0, 0},
-};
 
 static const struct option_row concentrator_rows[] = {
     {.name = "name",
@@ -106,6 +101,11 @@ static const struct option_row uplink_rows[] = {
      .def = "1",
      UPLINK_AT(weight),
      .help = "Its share, compared with the other uplinks."},
+    {.name = "metered",
+     .kind = OPTION_BOOL,
+     .def = "false",
+     UPLINK_AT(metered),
+     .help = "Whether its data is paid for: while it carries nothing it is probed once a minute."},
     {.name = "gateway",
      .kind = OPTION_IP,
      .min = 4,
@@ -230,10 +230,9 @@ static const struct option_row rows[] = {
      .help = "Without a concentrator: direct lets new connections take the router's normal way."},
     {.name = "route_unproxied",
      .kind = OPTION_BOOL,
-     .words = unproxied,
-     .def = "false",
+     .def = "true",
      AT(route_unproxied),
-     .help = "Whether the default route for everything else follows the healthy uplinks."},
+     .help = "Whether UDP, ICMP and the router's own traffic follow the cheapest healthy uplink."},
     {.name = "packet_scheduler",
      .flags = OPTION_UNAVAILABLE,
      .help = "One of the kernel's packet schedulers."},

@@ -38,6 +38,7 @@ struct uplink_config {
     char interface[INTERFACE_NAME];
     struct addr gateway, gateway6; /* family 0: found in the main table */
     uint32_t cost, weight;
+    bool metered;
     uint64_t monthly_budget; /* bytes; 0: none */
     uint32_t budget_day;     /* 1...28 */
     enum on_budget on_budget;

@@ -192,7 +192,7 @@ static void gateway_defaults(void **state)
     assert_int_equal(config->scheduler, SCHEDULER_BOND);
     assert_int_equal(config->encryption, ENCRYPTION_AUTO);
     assert_int_equal(config->when_unreachable, UNREACHABLE_DIRECT);
-    assert_false(config->route_unproxied);
+    assert_true(config->route_unproxied);
     assert_int_equal(config->n_bypass, 0);
     assert_string_equal(config->control_socket, "/run/bondway/gateway.sock");
     assert_false(config->has_metrics);
@@ -254,6 +254,7 @@ static void gateway_everything_set(void **state)
     assert_int_equal(config->listen_port, 1);
     assert_int_equal(config->encryption, ENCRYPTION_NEVER);
     assert_int_equal(config->when_unreachable, UNREACHABLE_REFUSE);
+    assert_false(config->route_unproxied);
     assert_int_equal(config->n_bypass, 3);
     assert_cidr(&config->bypass[0], "10.0.0.0/8");
     assert_cidr(&config->bypass[2], "192.0.2.1/32");
@@ -340,9 +341,7 @@ static const struct mistake gateway_mistakes[] = {
     {"scheduler = \"bnd\";", "scheduler is \"bnd\"; write \"bond\""},
     {"scheduler = \"latency\";",
      "scheduler = \"latency\" is not available in this version; write \"bond\""},
-    {"route_unproxied = true;",
-     "route_unproxied = true is not available in this version; write false"},
-    {"route_unproxied = 0;", "route_unproxied is 0; write false"},
+    {"route_unproxied = 0;", "route_unproxied is 0; write false or true"},
     {"packet_scheduler = \"blest\";",
      "packet_scheduler is not available in this version; remove it"},
     {"metrics_listen = \"127.0.0.1:9171\";",
