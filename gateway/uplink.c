@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/if.h>
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,33 +284,32 @@ static int on_counters(const struct nlmsghdr *nlh, void *arg)
     struct rtnl_link_stats64 *stats = arg;
     const struct nlattr *attr;
 
-    mnl_attr_for_each(attr, nlh, sizeof(struct ifinfomsg))
+    mnl_attr_for_each(attr, nlh, sizeof(struct if_stats_msg))
     {
         size_t len = mnl_attr_get_payload_len(attr);
-        if (mnl_attr_get_type(attr) == IFLA_STATS64)
+        if (mnl_attr_get_type(attr) == IFLA_STATS_LINK_64)
             memcpy(stats, mnl_attr_get_payload(attr), len < sizeof(*stats) ? len : sizeof(*stats));
     }
     return MNL_CB_OK;
 }
 
-int uplink_counters(const struct uplink *uplink, uint64_t *rx_bytes, uint64_t *tx_bytes)
+int uplinks_read_counters(const struct uplinks *u, const struct uplink *uplink,
+                          struct uplink_counters *out)
 {
     char buffer[128] __attribute__((aligned(NLMSG_ALIGNTO)));
     struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
     struct rtnl_link_stats64 stats = {0};
-    struct netlink *nl;
 
     if (uplink->ifindex == 0)
         return -ENODEV;
-    nlh->nlmsg_type = RTM_GETLINK;
-    struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
-    ifi->ifi_index = (int)uplink->ifindex;
-    int err = netlink_new(&nl, NETLINK_ROUTE);
-    if (err)
-        return err;
-    err = netlink_request(nl, nlh, on_counters, &stats);
-    netlink_free(nl);
-    *rx_bytes = stats.rx_bytes;
-    *tx_bytes = stats.tx_bytes;
+    nlh->nlmsg_type = RTM_GETSTATS;
+    struct if_stats_msg *message = mnl_nlmsg_put_extra_header(nlh, sizeof(*message));
+    message->ifindex = uplink->ifindex;
+    message->filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64);
+    int err = netlink_request(u->requests, nlh, on_counters, &stats);
+    *out = (struct uplink_counters){.rx_bytes = stats.rx_bytes,
+                                    .tx_bytes = stats.tx_bytes,
+                                    .rx_packets = stats.rx_packets,
+                                    .tx_packets = stats.tx_packets};
     return err;
 }

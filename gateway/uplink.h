@@ -55,7 +55,12 @@ void uplinks_free(struct uplinks *uplinks); /* NULL is fine */
 size_t uplinks_count(const struct uplinks *uplinks);
 const struct uplink *uplinks_get(const struct uplinks *uplinks, size_t index);
 
-/* Bytes that the interface has carried since it exists (IFLA_STATS64). Returns 0, or -errno. */
-int uplink_counters(const struct uplink *uplink, uint64_t *rx_bytes, uint64_t *tx_bytes);
+/* What the interface has carried since it exists. */
+struct uplink_counters {
+    uint64_t rx_bytes, tx_bytes, rx_packets, tx_packets;
+};
+/* Returns 0, or -errno. */
+int uplinks_read_counters(const struct uplinks *uplinks, const struct uplink *uplink,
+                          struct uplink_counters *out);
 
 #endif
