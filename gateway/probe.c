@@ -1,0 +1,128 @@
+#include "gateway/probe.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/probe_packet.h"
+
+#define ANSWERS_PER_TURN 16
+#define NONCE_RANDOM 4 /* of the nonce's bytes; a counter fills the rest */
+
+struct prober {
+    const struct key *key; /* the concentrator's entry's */
+    struct probe_keys keys;
+    uint8_t nonce[CRYPTO_NONCE]; /* of the first one */
+    uint8_t uplink;
+    int fd;
+    struct event *readable;
+    prober_answered *answered;
+    void *arg;
+};
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct prober *p = arg;
+    uint8_t packet[PROBE_SIZE + 1]; /* room to see that one is too long */
+    struct probe probe;
+
+    for (int i = 0; i < ANSWERS_PER_TURN; i++) {
+        ssize_t n = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
+
+        if (n == -1 && errno != ECONNREFUSED && errno != EHOSTUNREACH && errno != ENETUNREACH)
+            return;
+        if (n == PROBE_SIZE && probe_read_answer(&p->keys, packet, &probe) == 0 &&
+            probe.uplink == p->uplink)
+            p->answered(p->arg, probe.seq);
+    }
+}
+
+/* By source address (our policy rules) and by interface, as the trunks. */
+static int bind_and_aim(int fd, const struct uplink *uplink, const struct addr *to)
+{
+    struct sockaddr_storage ss;
+    const char *interface = uplink->config->interface;
+    struct addr from = uplink_route(uplink, to->family)->address;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface) + 1) ==
+        -1)
+        return -errno;
+    from.port = 0;
+    socklen_t len = addr_to_sockaddr(&from, &ss);
+    if (bind(fd, (struct sockaddr *)&ss, len) == -1)
+        return -errno;
+    len = addr_to_sockaddr(to, &ss);
+    return connect(fd, (struct sockaddr *)&ss, len) == -1 ? -errno : 0;
+}
+
+static int open_socket(struct prober *p, struct event_base *base, const struct uplink *uplink,
+                       const struct addr *to)
+{
+    p->fd =
+        socket(to->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (p->fd == -1)
+        return -errno;
+    int err = bind_and_aim(p->fd, uplink, to);
+    if (err)
+        return err;
+    p->readable = event_new(base, p->fd, EV_READ | EV_PERSIST, on_readable, p);
+    return p->readable && event_add(p->readable, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+int prober_new(struct prober **out, struct event_base *base, const struct uplink *uplink,
+               const struct concentrator_entry *entry, uint16_t port, prober_answered *answered,
+               void *arg)
+{
+    struct prober *p = calloc(1, sizeof(*p));
+    struct addr to = entry->address;
+
+    if (!p)
+        return -ENOMEM;
+    p->key = &entry->key;
+    p->uplink = (uint8_t)uplink->index;
+    p->fd = -1;
+    p->answered = answered;
+    p->arg = arg;
+    to.port = port;
+    int err = probe_derive(&entry->key, &p->keys);
+    if (!err)
+        err = crypto_random(p->nonce, NONCE_RANDOM);
+    if (!err)
+        err = open_socket(p, base, uplink, &to);
+    if (err) {
+        prober_free(p);
+        return err;
+    }
+    *out = p;
+    return 0;
+}
+
+void prober_free(struct prober *p)
+{
+    if (!p)
+        return;
+    if (p->readable)
+        event_free(p->readable);
+    if (p->fd != -1)
+        close(p->fd);
+    crypto_wipe(&p->keys, sizeof(p->keys));
+    free(p);
+}
+
+int prober_send(struct prober *p, uint64_t seq)
+{
+    struct probe probe = {.seq = seq, .time_us = clock_now_us(), .uplink = p->uplink};
+    uint8_t packet[PROBE_SIZE], nonce[CRYPTO_NONCE];
+
+    memcpy(nonce, p->nonce, NONCE_RANDOM);
+    for (size_t i = 0; i < sizeof(seq); i++)
+        nonce[NONCE_RANDOM + i] = (uint8_t)(seq >> (8 * (sizeof(seq) - 1 - i)));
+    int err = probe_write_request(p->key, &p->keys, nonce, &probe, packet);
+    if (err)
+        return err;
+    return send(p->fd, packet, sizeof(packet), MSG_DONTWAIT | MSG_NOSIGNAL) == -1 ? -errno : 0;
+}

@@ -1,0 +1,31 @@
+/* The UDP echo of protocol.md over one uplink: a socket that is bound to it, and what a probe says.
+ * When to probe, and what follows from it, is for others (gateway/vitals.h). */
+#ifndef GATEWAY_PROBE_H
+#define GATEWAY_PROBE_H
+
+#include <stdint.h>
+#include <event2/event.h>
+
+#include "config/gateway_config.h"
+#include "gateway/uplink.h"
+
+/* What a probe and its answer take of the uplink, both with IPv4 and UDP headers. */
+#define PROBE_ROUND_TRIP_BYTES (2 * (68 + 28))
+
+struct prober;
+
+/* An answer to probe seq, which proves to be the concentrator's. From the event loop; it must not
+ * free the prober. */
+typedef void prober_answered(void *arg, uint64_t seq);
+
+/* Bound to the uplink as it is now: make another one when its address or interface changes. entry
+ * must outlive it; port: where that concentrator answers. Returns 0, or -errno. */
+int prober_new(struct prober **out, struct event_base *base, const struct uplink *uplink,
+               const struct concentrator_entry *entry, uint16_t port, prober_answered *answered,
+               void *arg);
+void prober_free(struct prober *prober); /* NULL is fine */
+/* Sends probe seq. Returns 0, or -errno where the kernel would not take it (no route, a full
+ * queue): no answer will come, which is for the caller to notice as that of any other probe. */
+int prober_send(struct prober *prober, uint64_t seq);
+
+#endif

@@ -1,0 +1,345 @@
+#include "gateway/vitals.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "gateway/probe.h"
+
+#define SECOND_US 1000000ull
+#define DAY_S 86400ull
+/* How often an uplink is looked at while flows carry data, and for how long after. */
+#define LOOK_US 20000u
+#define AWAKE_US SECOND_US
+/* Probes. */
+#define DENSE_US 50000u
+#define IDLE_US (10 * SECOND_US)
+#define METERED_IDLE_US (60 * SECOND_US)
+#define SEARCH_US 100000u /* while nothing is known, and an answer would tell much */
+#define DEAD_IDLE_US (2 * SECOND_US)
+#define DEAD_US 500000u     /* in search of a dead one that comes back */
+#define SHARE_OF_TRAFFIC 20 /* probes take at most a twentieth of it */
+/* When flows go on after a pause, an uplink is asked at once unless it was just now. */
+#define STALE_US (SECOND_US / 5)
+#define STALE_METERED_US (5 * SECOND_US)
+/* Without a packet for so long where packets came in the last second, it is asked. */
+#define SILENCE_US 40000u
+
+struct vital {
+    struct vitals *all;
+    uint32_t uplink;
+    struct prober *prober; /* NULL: nobody to ask, or no way to */
+    struct event *timer;
+    uint64_t seq, probed_us;
+    struct uplink_counters counters;
+    bool counted; /* counters are of looked_us */
+    uint64_t looked_us;
+    uint64_t bytes_per_second; /* of the traffic, smoothed over a quarter of a second */
+    uint64_t packets_us;       /* when packets last came that were not probes' answers */
+    uint64_t answers;          /* since the last look */
+};
+
+struct vitals {
+    struct event_base *base;
+    const struct uplinks *uplinks;
+    struct gauges *gauges;
+    vitals_changed *changed;
+    void *arg;
+    const struct concentrator_entry *entry;
+    uint16_t port;
+    struct event *rebind; /* after vitals_aim(), which may be called from inside a prober */
+    uint64_t awake_until_us;
+    size_t n;
+    struct vital of[UPLINKS_MAX];
+};
+
+static struct health *health_of(const struct vital *v)
+{
+    return &v->all->gauges->of[v->uplink].health;
+}
+
+static uint64_t idle_interval_us(const struct uplink_config *config)
+{
+    return config->metered ? METERED_IDLE_US : IDLE_US;
+}
+
+uint64_t vitals_idle_bytes_per_day(const struct uplink_config *config)
+{
+    return DAY_S * SECOND_US / idle_interval_us(config) * PROBE_ROUND_TRIP_BYTES;
+}
+
+static bool is_awake(const struct vitals *all, uint64_t now_us)
+{
+    return now_us < all->awake_until_us;
+}
+
+/* --- evidence --- */
+
+/* Packets and bytes since the last look, without those of the probes. */
+static void count(struct vital *v, uint64_t now_us)
+{
+    const struct uplink *uplink = uplinks_get(v->all->uplinks, v->uplink);
+    struct uplink_counters now, was = v->counters;
+    uint64_t answers = v->answers, elapsed_us = now_us - v->looked_us;
+    bool goes_on = v->counted;
+
+    v->answers = 0;
+    v->looked_us = now_us;
+    v->counted = uplinks_read_counters(v->all->uplinks, uplink, &now) == 0;
+    v->counters = now;
+    if (!v->counted || !goes_on || elapsed_us == 0 || now.rx_packets < was.rx_packets)
+        return;
+    uint64_t packets = now.rx_packets - was.rx_packets;
+    uint64_t bytes = now.rx_bytes - was.rx_bytes + now.tx_bytes - was.tx_bytes;
+    uint64_t rate = bytes * SECOND_US / elapsed_us;
+    uint64_t weight = elapsed_us < SECOND_US / 4 ? elapsed_us * 4 : SECOND_US;
+
+    v->bytes_per_second = (v->bytes_per_second * (SECOND_US - weight) + rate * weight) / SECOND_US;
+    packets = packets > answers ? packets - answers : 0;
+    if (packets > 0)
+        v->packets_us = now_us;
+    health_heard(health_of(v), packets, now_us);
+}
+
+static void on_answered(void *arg, uint64_t seq);
+
+/* --- when to probe --- */
+
+static uint64_t interval_by_traffic_us(const struct vital *v)
+{
+    uint64_t idle_us = idle_interval_us(uplinks_get(v->all->uplinks, v->uplink)->config);
+    uint64_t least = v->bytes_per_second / SHARE_OF_TRAFFIC;
+
+    if (least == 0)
+        return idle_us;
+    uint64_t us = PROBE_ROUND_TRIP_BYTES * SECOND_US / least;
+    return us < DENSE_US ? DENSE_US : us < idle_us ? us : idle_us;
+}
+
+static bool has_fallen_silent(const struct vital *v, uint64_t now_us)
+{
+    uint64_t silent_us = now_us - v->packets_us;
+
+    return v->packets_us && silent_us >= SILENCE_US && silent_us < AWAKE_US;
+}
+
+static uint64_t interval_us(const struct vital *v, uint64_t now_us)
+{
+    const struct health *h = health_of(v);
+    bool awake = is_awake(v->all, now_us);
+
+    if (h->doubtful || h->returning)
+        return DENSE_US;
+    if (h->verdict == HEALTH_PROBING)
+        return now_us - h->first_sent_us < 3 * SECOND_US ? SEARCH_US : SECOND_US;
+    if (h->verdict == HEALTH_DEAD)
+        return awake ? DEAD_US : DEAD_IDLE_US;
+    if (!awake)
+        return idle_interval_us(uplinks_get(v->all->uplinks, v->uplink)->config);
+    return has_fallen_silent(v, now_us) ? DENSE_US : interval_by_traffic_us(v);
+}
+
+static void probe(struct vital *v, uint64_t now_us)
+{
+    v->probed_us = now_us;
+    health_sent(health_of(v), ++v->seq, now_us);
+    prober_send(v->prober,
+                v->seq); /* one that did not leave gets no answer: that is the evidence */
+}
+
+static void probe_when_due(struct vital *v, uint64_t now_us)
+{
+    if (!v->probed_us || now_us - v->probed_us >= interval_us(v, now_us))
+        probe(v, now_us);
+}
+
+static void set_timer(struct vital *v, uint64_t now_us)
+{
+    uint64_t probe_us = v->probed_us + interval_us(v, now_us);
+    uint64_t look_us = health_next_us(health_of(v));
+    uint64_t at_us = look_us < probe_us ? look_us : probe_us;
+
+    if (is_awake(v->all, now_us) && now_us + LOOK_US < at_us)
+        at_us = now_us + LOOK_US;
+    uint64_t in_us = at_us > now_us + 1000 ? at_us - now_us : 1000;
+    struct timeval tv = {.tv_sec = (time_t)(in_us / SECOND_US),
+                         .tv_usec = (suseconds_t)(in_us % SECOND_US)};
+    event_add(v->timer, &tv);
+}
+
+static void judge(struct vital *v, uint64_t now_us)
+{
+    struct health *h = health_of(v);
+    enum health_verdict before = h->verdict;
+    bool doubtful = h->doubtful;
+
+    if (!health_look(h, now_us))
+        return;
+    if (h->doubtful && !doubtful)
+        v->probed_us = 0; /* the next answer tells: ask at once */
+    v->all->changed(v->all->arg, v->uplink, before, doubtful);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct vital *v = arg;
+    uint64_t now_us = clock_now_us();
+
+    if (!v->prober)
+        return;
+    if (is_awake(v->all, now_us))
+        count(v, now_us);
+    else
+        v->counted = false;
+    judge(v, now_us);
+    probe_when_due(v, now_us);
+    set_timer(v, now_us);
+}
+
+static void on_answered(void *arg, uint64_t seq)
+{
+    struct vital *v = arg;
+    uint64_t now_us = clock_now_us();
+    struct gauge *gauge = &v->all->gauges->of[v->uplink];
+
+    v->answers++;
+    health_answered(&gauge->health, seq, now_us);
+    if (gauge->health.srtt_us)
+        gauge->rtt_us = (uint32_t)gauge->health.srtt_us;
+    judge(v, now_us);
+    set_timer(v, now_us);
+}
+
+/* --- whom to ask, and from where --- */
+
+static void bind_prober(struct vital *v)
+{
+    const struct vitals *all = v->all;
+    const struct uplink *uplink = uplinks_get(all->uplinks, v->uplink);
+
+    prober_free(v->prober);
+    v->prober = NULL;
+    v->probed_us = 0;
+    event_del(v->timer);
+    if (!all->entry || !all->port || !uplink_usable(uplink, all->entry->address.family))
+        return;
+    int err = prober_new(&v->prober, all->base, uplink, all->entry, all->port, on_answered, v);
+    if (err)
+        log_warning(uplink->config->name, "cannot probe it: %s", strerror(-err));
+    else
+        set_timer(v, clock_now_us());
+}
+
+static void begin_anew(struct vital *v)
+{
+    struct health *h = health_of(v);
+    enum health_verdict before = h->verdict;
+    bool doubtful = h->doubtful;
+
+    health_init(h);
+    bind_prober(v);
+    if (h->verdict != before || doubtful)
+        v->all->changed(v->all->arg, v->uplink, before, doubtful);
+}
+
+static void on_rebind(evutil_socket_t fd, short what, void *arg)
+{
+    struct vitals *all = arg;
+
+    for (size_t i = 0; i < all->n; i++)
+        begin_anew(&all->of[i]);
+}
+
+void vitals_aim(struct vitals *all, const struct concentrator_entry *entry, uint16_t port)
+{
+    if (all->entry == entry && all->port == port)
+        return;
+    /* The first has just welcomed us; that another one did says nothing of this one. */
+    for (size_t i = 0; all->entry && all->entry != entry && i < all->n; i++)
+        all->gauges->of[i].tcp_works = all->gauges->of[i].welcomed = false;
+    all->entry = entry;
+    all->port = port;
+    event_active(all->rebind, 0, 0);
+}
+
+void vitals_uplink_changed(struct vitals *all, uint32_t uplink, bool forget)
+{
+    struct vital *v = &all->of[uplink];
+
+    if (forget) {
+        health_init(health_of(v));
+        all->gauges->of[uplink].tcp_works = false;
+        v->packets_us = 0;
+        all->gauges->of[uplink].tcp_works = all->gauges->of[uplink].welcomed = false;
+    }
+    bind_prober(v);
+}
+
+/* What was known when the last flow paused may be true no more. */
+static void ask_anew(struct vital *v, uint64_t now_us)
+{
+    bool metered = uplinks_get(v->all->uplinks, v->uplink)->config->metered;
+
+    if (!v->prober)
+        return;
+    if (now_us - v->probed_us >= (metered ? STALE_METERED_US : STALE_US))
+        v->probed_us = 0;
+    event_active(v->timer, 0, 0);
+}
+
+void vitals_wake(struct vitals *all)
+{
+    uint64_t now_us = clock_now_us();
+    bool was_awake = is_awake(all, now_us);
+
+    all->awake_until_us = now_us + AWAKE_US;
+    if (was_awake)
+        return;
+    for (size_t i = 0; i < all->n; i++)
+        ask_anew(&all->of[i], now_us);
+}
+
+int vitals_new(struct vitals **out, struct event_base *base, const struct uplinks *uplinks,
+               struct gauges *gauges, vitals_changed *changed, void *arg)
+{
+    struct vitals *all = calloc(1, sizeof(*all));
+
+    if (!all)
+        return -ENOMEM;
+    *all = (struct vitals){
+        .base = base, .uplinks = uplinks, .gauges = gauges, .changed = changed, .arg = arg};
+    all->rebind = event_new(base, -1, 0, on_rebind, all);
+    if (!all->rebind) {
+        vitals_free(all);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < uplinks_count(uplinks); i++) {
+        struct vital *v = &all->of[i];
+        *v = (struct vital){.all = all, .uplink = (uint32_t)i};
+        v->timer = evtimer_new(base, on_timer, v);
+        all->n++;
+        health_init(health_of(v));
+        if (!v->timer) {
+            vitals_free(all);
+            return -ENOMEM;
+        }
+    }
+    *out = all;
+    return 0;
+}
+
+void vitals_free(struct vitals *all)
+{
+    if (!all)
+        return;
+    for (size_t i = 0; i < all->n; i++) {
+        prober_free(all->of[i].prober);
+        if (all->of[i].timer)
+            event_free(all->of[i].timer);
+    }
+    if (all->rebind)
+        event_free(all->rebind);
+    free(all);
+}

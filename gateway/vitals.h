@@ -1,0 +1,40 @@
+/* The signs of life of every uplink: sends probes, no more than are needed, counts what comes in by
+ * the interface, and has gateway/health.h judge. The verdicts stand in the gauges.
+ *
+ * While flows carry data, each uplink is looked at every 20 ms. One that carries some of it is
+ * probed every 50 ms, or as often as takes a twentieth of what it carries where that is less, and
+ * at once when its packets stop coming. One that carries nothing is probed every 10 s, or every
+ * 60 s where its data is metered: 1.7 MB or 0.3 MB a day (vitals_idle_bytes_per_day()). */
+#ifndef GATEWAY_VITALS_H
+#define GATEWAY_VITALS_H
+
+#include <stdint.h>
+#include <event2/event.h>
+
+#include "gateway/gauge.h"
+#include "gateway/uplink.h"
+
+struct vitals;
+
+/* The verdict on an uplink, or the doubt about it, has changed; what they were before. From the
+ * event loop. */
+typedef void vitals_changed(void *arg, uint32_t uplink, enum health_verdict before,
+                            bool doubtful_before);
+
+/* Nobody is asked yet. Returns 0, or -errno. All that is given must outlive it. */
+int vitals_new(struct vitals **out, struct event_base *base, const struct uplinks *uplinks,
+               struct gauges *gauges, vitals_changed *changed, void *arg);
+void vitals_free(struct vitals *vitals); /* NULL is fine */
+
+/* Probes go to that concentrator from now on (port: where it answers them; 0: it does not). What is
+ * judged begins anew: it is the way there that lives or not. */
+void vitals_aim(struct vitals *vitals, const struct concentrator_entry *entry, uint16_t port);
+/* The uplink's address, interface or state has changed; forget: it may be another network now, of
+ * which nothing is known. */
+void vitals_uplink_changed(struct vitals *vitals, uint32_t uplink, bool forget);
+/* Flows carry data now: look closely for a while. Cheap; call it as often as you like. */
+void vitals_wake(struct vitals *vitals);
+
+uint64_t vitals_idle_bytes_per_day(const struct uplink_config *uplink);
+
+#endif
