@@ -24,6 +24,7 @@ struct routes {
     const struct gateway_config *config;
     struct netlink *nl;
     struct installed uplinks[UPLINKS_MAX][2]; /* IPv4, IPv6 */
+    bool follows[2];
 };
 
 /* A rule: only what is set counts. */
@@ -31,7 +32,8 @@ struct rule {
     uint8_t family;
     uint32_t priority, table;
     const struct addr *source;
-    const char *interface; /* the packet came in there */
+    const struct cidr *not_from; /* all other sources, and packets that have none yet */
+    const char *interface;       /* the packet came in there */
     uint32_t mark;
     bool specific_only; /* leave the table's default route alone */
 };
@@ -75,6 +77,11 @@ static int send_rule(struct netlink *nl, uint16_t type, const struct rule *rule)
     if (rule->source) {
         frh->src_len = rule->family == 6 ? 128 : 32;
         mnl_attr_put(nlh, FRA_SRC, addr_size(rule->source), rule->source->ip);
+    }
+    if (rule->not_from) {
+        frh->flags |= FIB_RULE_INVERT;
+        frh->src_len = rule->not_from->prefix;
+        mnl_attr_put(nlh, FRA_SRC, addr_size(&rule->not_from->base), rule->not_from->base.ip);
     }
     if (rule->interface)
         mnl_attr_put_strz(nlh, FRA_IIFNAME, rule->interface);
@@ -289,6 +296,58 @@ int routes_apply(struct routes *r, const struct uplink *uplink)
             first = err;
     }
     return first;
+}
+
+static int each_follow_rule(struct routes *r, uint8_t family,
+                            int (*apply)(struct netlink *, const struct rule *))
+{
+    static const struct cidr global6 = {.base = {.family = 6, .ip = {0x20}}, .prefix = 3};
+    struct rule specific = {
+        .family = family,
+        .priority = r->config->rule_priority + 1 + UPLINKS_MAX,
+        .table = RT_TABLE_MAIN,
+        .not_from = family == 6 ? &global6 : NULL,
+        .specific_only = true,
+    };
+    struct rule follow = specific;
+
+    follow.priority++;
+    follow.table = r->config->routing_table + 1 + UPLINKS_MAX;
+    follow.specific_only = false;
+    int err = apply(r->nl, &specific);
+    int also = !err || apply == delete_rule ? apply(r->nl, &follow) : 0;
+    return err ? err : also;
+}
+
+static int unfollow(struct routes *r, uint8_t family)
+{
+    struct route out = {.family = family,
+                        .scope = RT_SCOPE_NOWHERE,
+                        .table = r->config->routing_table + 1 + UPLINKS_MAX};
+    int err = each_follow_rule(r, family, delete_rule);
+    int also = delete_route(r->nl, &out);
+
+    r->follows[family == 6] = false;
+    return err ? err : also;
+}
+
+/* The route takes the place of the other uplink's: there is no moment without one. */
+int routes_follow(struct routes *r, uint8_t family, const struct uplink *uplink)
+{
+    /* The table has no on-link route, which could only outlive its uplink's turn. */
+    static const struct cidr none;
+
+    if (!uplink)
+        return r->follows[family == 6] ? unfollow(r, family) : 0;
+    struct route out = default_route(r->config->routing_table + 1 + UPLINKS_MAX, uplink->ifindex,
+                                     uplink_route(uplink, family), &none);
+    int err = add_route(r->nl, &out);
+    r->follows[family == 6] = true;
+    if (!err)
+        err = each_follow_rule(r, family, add_rule);
+    if (err)
+        unfollow(r, family);
+    return err;
 }
 
 /* With `iif`: the mark then cannot mislead the reverse path check, which asks as if from lo. */

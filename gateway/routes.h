@@ -1,9 +1,15 @@
 /* Our routing tables and policy rules, all tagged with ROUTES_PROTOCOL: one table for each uplink
- * with its default route, a rule `from ADDRESS` that leads there, and the local table that TPROXY
- * needs. Nothing else is touched. */
+ * with its default route, a rule `from ADDRESS` that leads there, the local table that TPROXY
+ * needs, and the default route of what is not proxied. Nothing else is touched.
+ *
+ * table           priority       of the configuration's routing_table and rule_priority on
+ * +0              +0             intercepted packets
+ * +1 ... +8       +1 ... +8      uplinks, by index
+ * +9              +9, +10        what is not proxied */
 #ifndef GATEWAY_ROUTES_H
 #define GATEWAY_ROUTES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "config/gateway_config.h"
@@ -25,6 +31,13 @@ void routes_free(struct routes *routes); /* leaves the kernel's state alone; NUL
 int routes_apply(struct routes *routes, const struct uplink *uplink);
 /* Interception: `fwmark MARK lookup TABLE`, and there `local default dev lo`; both families. */
 int routes_intercept(struct routes *routes, bool on);
+/* What is not proxied follows this uplink, which must have a usable route of the family; NULL: it
+ * follows the main table, as without us. What the main table reaches without a default route stays
+ * as it is, and so does what a rule with a lower priority number leads elsewhere. An IPv6 packet
+ * from a global address is left to the main table: the address is one provider's, and no other one
+ * would let it pass. Idempotent; from one uplink to another there is no gap. Returns 0, or the
+ * first -errno, and then it follows the main table. */
+int routes_follow(struct routes *routes, uint8_t family, const struct uplink *uplink);
 
 /* Deletes every rule and route with our protocol number in this namespace. Opens a socket of its
  * own: the guard calls it after the daemon's death. Returns 0, or -errno. */

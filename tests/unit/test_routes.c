@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
 
 #include "gateway/routes.h"
 #include "tests/unit/netns.h"
@@ -212,6 +214,101 @@ static void unusual_gateways(void **state)
     teardown(&lab);
 }
 
+static void what_is_not_proxied_follows(void **state)
+{
+    struct lab lab;
+
+    setup(&lab);
+    netns_run("echo 1 > /proc/sys/net/ipv4/ip_forward && ip route add 203.0.113.64/26 dev lan");
+    assert_int_equal(routes_apply(lab.routes, &lab.dsl), 0);
+    int before = count_ours();
+    assert_int_equal(routes_follow(lab.routes, 4, &lab.lte), 0);
+    assert_int_equal(routes_follow(lab.routes, 6, &lab.lte), 0);
+    assert_int_equal(count_ours(), before + 6); /* two rules, one route; both families */
+    assert_true(leads("203.0.113.1", "via 198.51.100.1 dev lte table 7179 src 198.51.100.10"));
+    assert_true(leads("203.0.113.1 from 10.0.0.7 iif lan", "via 198.51.100.1 dev lte"));
+    assert_true(leads("2001:db8:9::1", "via fe80::2 dev lte .* src 2001:db8:2::10"));
+    assert_true(leads("2001:db8:9::1 from fd00::7 iif lan", "via fe80::2 dev lte"));
+    /* What has an uplink's address, or a network that the user leads elsewhere, is as before. */
+    assert_true(leads("203.0.113.1 from 192.0.2.10", "via 192.0.2.1 dev dsl"));
+    assert_true(leads("203.0.113.65", "dev lan"));
+    assert_true(leads("10.0.0.7", "dev lan"));
+    assert_true(leads("fd00::7", "dev lan"));
+    assert_true(leads("2001:db8:1::77", "^2001:db8:1::77 .*dev dsl"));
+    /* No provider would let another one's address pass. */
+    assert_true(leads("2001:db8:9::1 from 2001:db8:1:7::7 iif lan", "via fe80::1 dev dsl"));
+    assert_int_equal(routes_follow(lab.routes, 4, NULL), 0);
+    assert_int_equal(routes_follow(lab.routes, 6, NULL), 0);
+    assert_int_equal(routes_follow(lab.routes, 6, NULL), 0);
+    assert_int_equal(count_ours(), before);
+    assert_true(leads("203.0.113.1", "via 192.0.2.1 dev dsl src 192.0.2.10"));
+    teardown(&lab);
+}
+
+/* How many routes the kernel has told of as deleted. */
+static int count_deletions(struct mnl_socket *nl)
+{
+    char buffer[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
+    ssize_t len;
+    int n = 0;
+
+    while ((len = recv(mnl_socket_get_fd(nl), buffer, sizeof(buffer), MSG_DONTWAIT)) > 0) {
+        int left = (int)len;
+        const struct nlmsghdr *nlh = (void *)buffer;
+        for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+            n += nlh->nlmsg_type == RTM_DELROUTE;
+    }
+    return n;
+}
+
+static void follows_another_uplink_without_a_gap(void **state)
+{
+    struct lab lab;
+    struct mnl_socket *nl;
+
+    setup(&lab);
+    nl = mnl_socket_open(NETLINK_ROUTE);
+    assert_non_null(nl);
+    assert_int_equal(mnl_socket_bind(nl, RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE, 0), 0);
+    assert_int_equal(routes_follow(lab.routes, 4, &lab.dsl), 0);
+    assert_int_equal(routes_follow(lab.routes, 6, &lab.dsl), 0);
+    int once = count_ours();
+    /* From a gateway to a link without one, and back: for IPv6, routes of two kinds. */
+    lab.lte.v4.gateway.family = lab.lte.v6.gateway.family = 0;
+    for (int i = 0; i < 3; i++) {
+        const struct uplink *next = i % 2 ? &lab.dsl : &lab.lte;
+        assert_int_equal(routes_follow(lab.routes, 4, next), 0);
+        assert_int_equal(routes_follow(lab.routes, 6, next), 0);
+        assert_int_equal(routes_follow(lab.routes, 6, next), 0);
+        assert_int_equal(count_ours(), once);
+        assert_true(leads("203.0.113.1", i % 2 ? "dev dsl" : "dev lte"));
+        assert_true(leads("2001:db8:9::1", i % 2 ? "dev dsl" : "dev lte"));
+    }
+    assert_int_equal(count_deletions(nl), 0);
+    assert_int_equal(routes_follow(lab.routes, 4, NULL), 0);
+    assert_int_equal(count_deletions(nl), 1);
+    mnl_socket_close(nl);
+    teardown(&lab);
+}
+
+/* With its interface the kernel drops the route, and the main table decides until we know. */
+static void the_followed_interface_goes(void **state)
+{
+    struct lab lab;
+
+    setup(&lab);
+    assert_int_equal(routes_follow(lab.routes, 4, &lab.lte), 0);
+    netns_run("ip link set lte down");
+    assert_true(leads("203.0.113.1", "via 192.0.2.1 dev dsl"));
+    netns_run("ip link set lte up");
+    assert_int_equal(routes_follow(lab.routes, 4, &lab.lte), 0);
+    assert_true(leads("203.0.113.1", "via 198.51.100.1 dev lte"));
+    netns_run("ip link del lte");
+    assert_true(routes_follow(lab.routes, 4, &lab.lte) < 0);
+    assert_int_equal(count_ours(), 0);
+    teardown(&lab);
+}
+
 static void interception_on_and_off(void **state)
 {
     struct lab lab;
@@ -244,6 +341,8 @@ static void removes_all_of_ours_and_nothing_else(void **state)
     assert_int_equal(routes_apply(lab.routes, &lab.dsl), 0);
     assert_int_equal(routes_apply(lab.routes, &lab.lte), 0);
     assert_int_equal(routes_intercept(lab.routes, true), 0);
+    assert_int_equal(routes_follow(lab.routes, 4, &lab.lte), 0);
+    assert_int_equal(routes_follow(lab.routes, 6, &lab.dsl), 0);
     netns_run("for i in $(seq 300); do echo route add 10.88.0.$i/32 dev lan table 7177 proto 171; "
               "done | head -255 | ip -batch -");
     assert_int_equal(routes_flush(), 0);
@@ -269,6 +368,7 @@ static void without_ipv6(void **state)
     assert_int_equal(routes_intercept(lab.routes, true), 0);
     assert_true(leads("203.0.113.1 from 198.51.100.10", "via 198.51.100.1 dev lte"));
     assert_true(leads("203.0.113.1 from 10.0.0.7 iif lan mark 0x40000", "^local"));
+    assert_int_equal(routes_follow(lab.routes, 6, &lab.lte), 0);
     assert_int_equal(routes_intercept(lab.routes, false), 0);
     assert_int_equal(routes_flush(), 0);
     assert_int_equal(count_ours(), 0);
@@ -284,6 +384,9 @@ int main(void)
         cmocka_unit_test(follows_another_address),
         cmocka_unit_test(interface_with_another_index),
         cmocka_unit_test(unusual_gateways),
+        cmocka_unit_test(what_is_not_proxied_follows),
+        cmocka_unit_test(follows_another_uplink_without_a_gap),
+        cmocka_unit_test(the_followed_interface_goes),
         cmocka_unit_test(interception_on_and_off),
         cmocka_unit_test(removes_all_of_ours_and_nothing_else),
         cmocka_unit_test(without_ipv6),
