@@ -3,6 +3,7 @@
 #include "core/clock.h"
 
 #define SAMPLE_MIN_MS 500
+#define JOINS_REFUSED 4
 
 const char *mptcp_truth_name(enum mptcp_truth truth)
 {
@@ -20,28 +21,82 @@ void gauge_rtt(struct gauge *g, uint32_t rtt_us)
 
 void gauge_forget(struct gauge *g)
 {
-    *g = (struct gauge){.starting = g->starting};
+    *g = (struct gauge){.starting = g->starting, .plain = g->plain, .health = g->health};
 }
 
-void gauge_sample(struct gauge *g, const struct uplink *uplink, uint64_t now_ms)
+void gauge_sample(struct gauge *g, const struct uplinks *uplinks, const struct uplink *uplink,
+                  uint64_t now_ms)
 {
-    uint64_t rx, tx;
+    struct uplink_counters now;
     uint64_t elapsed = now_ms - g->sampled_ms;
 
     if (g->sampled_ms && elapsed < SAMPLE_MIN_MS)
         return;
-    if (uplink_counters(uplink, &rx, &tx) < 0) {
+    if (uplinks_read_counters(uplinks, uplink, &now) < 0) {
         g->rx_bps = g->tx_bps = 0;
         g->sampled_ms = 0;
         return;
     }
     /* A new interface counts from zero. */
-    bool goes_on = g->sampled_ms && rx >= g->rx_bytes && tx >= g->tx_bytes;
-    g->rx_bps = goes_on ? (rx - g->rx_bytes) * 8000 / elapsed : 0;
-    g->tx_bps = goes_on ? (tx - g->tx_bytes) * 8000 / elapsed : 0;
-    g->rx_bytes = rx;
-    g->tx_bytes = tx;
+    bool goes_on = g->sampled_ms && now.rx_bytes >= g->rx_bytes && now.tx_bytes >= g->tx_bytes;
+    g->rx_bps = goes_on ? (now.rx_bytes - g->rx_bytes) * 8000 / elapsed : 0;
+    g->tx_bps = goes_on ? (now.tx_bytes - g->tx_bytes) * 8000 / elapsed : 0;
+    g->rx_bytes = now.rx_bytes;
+    g->tx_bytes = now.tx_bytes;
     g->sampled_ms = now_ms;
+}
+
+void gauge_join_failed(struct gauge *g)
+{
+    if (++g->failed_joins >= JOINS_REFUSED && g->health.verdict == HEALTH_UP)
+        g->mptcp = MPTCP_STRIPPED;
+}
+
+static bool probes_are_blocked(const struct gauge *g)
+{
+    return g->tcp_works && g->health.answered_us == 0;
+}
+
+enum health_verdict gauge_verdict(const struct gauge *g)
+{
+    return probes_are_blocked(g) ? HEALTH_UP : g->health.verdict;
+}
+
+enum uplink_state gauge_state(const struct gauge *g, const struct uplink *uplink)
+{
+    static const enum uplink_state states[] = {[HEALTH_PROBING] = UPLINK_PROBING,
+                                               [HEALTH_UP] = UPLINK_UP,
+                                               [HEALTH_DEGRADED] = UPLINK_DEGRADED,
+                                               [HEALTH_DEAD] = UPLINK_DEAD};
+
+    return uplink->state == UPLINK_DOWN ? UPLINK_DOWN : states[gauge_verdict(g)];
+}
+
+const char *gauge_reason(const struct gauge *g, const struct uplink *uplink)
+{
+    if (uplink->state == UPLINK_DOWN)
+        return uplink->reason;
+    if (probes_are_blocked(g) && g->health.verdict == HEALTH_DEAD)
+        return "answers no probes: is UDP let through?";
+    return g->health.reason[0] ? g->health.reason : g->worth.reason;
+}
+
+static bool is_mute(const struct gauge *g)
+{
+    return g->health.verdict == HEALTH_DEAD && (g->health.answered_us || !g->welcomed);
+}
+
+bool gauges_are_mute(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family)
+{
+    size_t usable = 0, mute = 0;
+
+    for (size_t i = 0; i < uplinks_count(uplinks); i++) {
+        if (!uplink_usable(uplinks_get(uplinks, i), family))
+            continue;
+        usable++;
+        mute += is_mute(&gauges->of[i]);
+    }
+    return usable > 0 && mute == usable;
 }
 
 /* A concentrator takes 32 connections from an address before their HELLO, by default, and any
@@ -56,6 +111,40 @@ static bool is_crowded(const struct gauge *g, uint64_t now_ms)
     return !proved && g->starting >= UNPROVED_STARTS;
 }
 
+/* Probes that were lost with the uplink itself say nothing of how it is while it lives. */
+#define LOSS_OF_DEATH_US (60 * 1000000ull)
+
+static uint32_t loss_while_alive(const struct health *h)
+{
+    bool just_back = h->returned && h->now_us - h->returned_us < LOSS_OF_DEATH_US;
+
+    return just_back || h->doubtful ? 0 : h->loss_permille;
+}
+
+bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                        uint64_t now_ms)
+{
+    struct worth worths[UPLINKS_MAX];
+    struct worth_view views[UPLINKS_MAX];
+    size_t n = uplinks_count(uplinks);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct gauge *g = &gauges->of[i];
+        worths[i] = g->worth;
+        views[i] = (struct worth_view){.usable = uplink_usable(uplinks_get(uplinks, i), family) &&
+                                                 gauge_verdict(g) != HEALTH_DEAD &&
+                                                 g->mptcp != MPTCP_STRIPPED,
+                                       .bps = g->rx_bps > g->tx_bps ? g->rx_bps : g->tx_bps,
+                                       .rtt_us = (uint32_t)g->health.srtt_us,
+                                       .min_rtt_us = (uint32_t)g->health.min_rtt_us,
+                                       .loss_permille = loss_while_alive(&g->health)};
+    }
+    bool changed = worth_judge(worths, views, n, now_ms);
+    for (size_t i = 0; i < n; i++)
+        gauges->of[i].worth = worths[i];
+    return changed;
+}
+
 void gauges_schedule(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                      enum scheduler_kind kind, uint32_t allowed, struct schedule *out)
 {
@@ -66,10 +155,14 @@ void gauges_schedule(const struct gauges *gauges, const struct uplinks *uplinks,
     for (size_t i = 0; i < n; i++) {
         const struct uplink *u = uplinks_get(uplinks, i);
         views[i] = (struct uplink_view){.usable = uplink_usable(u, family),
+                                        .dead = gauge_verdict(&gauges->of[i]) == HEALTH_DEAD,
+                                        .doubtful = gauges->of[i].health.doubtful,
+                                        .slow = gauges->of[i].worth.slow,
                                         .stripped = gauges->of[i].mptcp == MPTCP_STRIPPED,
                                         .cost = u->config->cost,
                                         .rtt_us = gauges->of[i].rtt_us,
                                         .starting = gauges->of[i].starting,
+                                        .plain = gauges->of[i].plain,
                                         .crowded = is_crowded(&gauges->of[i], now_ms)};
     }
     scheduler_decide(kind, views, n, allowed, out);

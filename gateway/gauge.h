@@ -6,17 +6,25 @@
 #include <stdint.h>
 
 #include "config/gateway_config.h"
+#include "gateway/health.h"
 #include "gateway/scheduler.h"
 #include "gateway/uplink.h"
+#include "gateway/worth.h"
 
 enum mptcp_truth { MPTCP_UNKNOWN, MPTCP_OK, MPTCP_STRIPPED };
 const char *mptcp_truth_name(enum mptcp_truth truth);
 
 struct gauge {
+    struct health health; /* by probes (gateway/vitals.h) */
+    struct worth worth;   /* in a bond */
+    bool tcp_works;       /* a connection to a concentrator was made there */
+    bool welcomed;        /* likewise, and the concentrator itself answered, not its kernel alone */
     uint32_t rtt_us;      /* smoothed as in RFC 6298; 0: never measured */
     uint64_t welcomed_ms; /* when a trunk was last welcomed that began there; 0: never */
     uint32_t starting;    /* trunks that dial there, or carry the first bytes of a flow */
     enum mptcp_truth mptcp;
+    uint32_t failed_joins;       /* in a row, of all connections */
+    uint32_t plain;              /* connections that run there over plain TCP */
     uint64_t rx_bytes, tx_bytes; /* the interface's counters at sampled_ms */
     uint64_t rx_bps, tx_bps;
     uint64_t sampled_ms; /* 0: never */
@@ -29,11 +37,31 @@ struct gauges {
 
 void gauge_rtt(struct gauge *gauge, uint32_t rtt_us);
 /* An uplink with another address may be another network: forget what was measured (all but
- * starting). */
+ * what counts connections, and health, which is vitals' to forget). */
 void gauge_forget(struct gauge *gauge);
+/* A connection's further subflow there failed. Where all do, while the uplink lives, something on
+ * the way refuses them: as good as stripped. */
+void gauge_join_failed(struct gauge *gauge);
 /* Reads the interface's counters, and takes the rate since the last reading when that is at least
  * half a second old. */
-void gauge_sample(struct gauge *gauge, const struct uplink *uplink, uint64_t now_ms);
+void gauge_sample(struct gauge *gauge, const struct uplinks *uplinks, const struct uplink *uplink,
+                  uint64_t now_ms);
+
+/* What is to be thought of the uplink: what its probes say; but where none was ever answered and
+ * yet connections are made, they are blocked, and it is up as far as anybody can tell. */
+enum health_verdict gauge_verdict(const struct gauge *gauge);
+/* The uplink's state for a person, from the kernel's word and the verdict, and why it is not simply
+ * up ("" where it is). */
+enum uplink_state gauge_state(const struct gauge *gauge, const struct uplink *uplink);
+const char *gauge_reason(const struct gauge *gauge, const struct uplink *uplink);
+
+/* Once a second, after the samples: true when an uplink's worth in a bond has changed. */
+bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                        uint64_t now_ms);
+/* By every usable uplink no word comes from the concentrator: neither answers to probes nor, where
+ * none was ever answered, a welcome. Then it is rather the concentrator that is silent. (Subflows
+ * join one that hangs all the same: its kernel lets them.) */
+bool gauges_are_mute(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family);
 
 /* The schedule of a flow as things are now. family: of the concentrator's address. */
 void gauges_schedule(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,

@@ -16,7 +16,7 @@ const char *role_name(enum role role)
 
 static uint64_t expected_wait(const struct uplink_view *u)
 {
-    return (uint64_t)u->rtt_us * (STARTS_PER_RTT + u->starting);
+    return (uint64_t)u->rtt_us * (STARTS_PER_RTT + u->starting + u->plain);
 }
 
 /* Is a the better place for a first subflow? One that strips MPTCP would leave the whole flow on
@@ -25,6 +25,10 @@ static bool starts_better(const struct uplink_view *a, const struct uplink_view 
 {
     if (a->stripped != b->stripped)
         return b->stripped;
+    if (a->doubtful != b->doubtful)
+        return b->doubtful;
+    if (a->slow != b->slow)
+        return b->slow;
     if (a->crowded != b->crowded)
         return b->crowded;
     if ((a->rtt_us == 0) != (b->rtt_us == 0))
@@ -47,22 +51,54 @@ static void order_by_start(const struct uplink_view *uplinks, struct schedule *s
     }
 }
 
-/* bond: every usable uplink active. */
-static void decide_bond(const struct uplink_view *uplinks, size_t n, uint32_t allowed,
+static bool should_stand_by(const struct uplink_view *u)
+{
+    return u->doubtful || u->slow;
+}
+
+/* bond: every usable uplink active; but one that may just have died stands by until that is known,
+ * and one that would slow the others. */
+static void decide_bond(const struct uplink_view *uplinks, size_t n, uint32_t candidates,
                         struct schedule *out)
 {
+    bool all = true;
+
+    for (size_t i = 0; i < n; i++)
+        all = all && (!(candidates >> i & 1) || should_stand_by(&uplinks[i]));
     for (size_t i = 0; i < n; i++) {
-        if (!uplinks[i].usable || !(allowed >> i & 1))
+        if (!(candidates >> i & 1))
             continue;
-        out->roles[i] = ROLE_ACTIVE;
+        out->roles[i] = should_stand_by(&uplinks[i]) && !all ? ROLE_STANDBY : ROLE_ACTIVE;
         out->order[out->n_order++] = (uint8_t)i;
     }
     order_by_start(uplinks, out);
     out->narrows = true;
 }
 
-typedef void decide(const struct uplink_view *uplinks, size_t n, uint32_t allowed,
+/* candidates: bit i for uplink i. */
+typedef void decide(const struct uplink_view *uplinks, size_t n, uint32_t candidates,
                     struct schedule *out);
+
+/* The usable ones. Stripped ones only where all are, since no subflow can join there, and a flow
+ * that began there would stay alone; dead ones only where there is nothing else: then nothing is
+ * lost by trying. */
+static uint32_t find_candidates(const struct uplink_view *uplinks, size_t n, uint32_t allowed)
+{
+    uint32_t whole = 0, stripped = 0, dead = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bit = UINT32_C(1) << i & allowed;
+        if (!uplinks[i].usable)
+            continue;
+        if (uplinks[i].dead)
+            dead |= bit;
+        else if (uplinks[i].stripped)
+            stripped |= bit;
+        else
+            whole |= bit;
+    }
+    return whole ? whole : stripped ? stripped : dead;
+}
 
 void scheduler_decide(enum scheduler_kind kind, const struct uplink_view *uplinks, size_t n,
                       uint32_t allowed, struct schedule *out)
@@ -71,5 +107,5 @@ void scheduler_decide(enum scheduler_kind kind, const struct uplink_view *uplink
 
     assert(kind < sizeof(table) / sizeof(table[0]) && table[kind]); /* no other is configurable */
     memset(out, 0, sizeof(*out));
-    table[kind](uplinks, n, allowed, out);
+    table[kind](uplinks, n, find_candidates(uplinks, n, allowed), out);
 }

@@ -17,11 +17,15 @@ const char *role_name(enum role role);
 
 /* What is known of an uplink when the decision falls. */
 struct uplink_view {
-    bool usable;
+    bool usable;   /* it has a way out */
+    bool dead;     /* which leads nowhere, as far as we know: the last resort */
+    bool doubtful; /* it may just have died */
+    bool slow;     /* it would slow a bond (gateway/worth.h) */
     bool stripped; /* MPTCP does not survive on it */
     uint32_t cost;
     uint32_t rtt_us;   /* 0: not measured yet */
     uint32_t starting; /* flows that are just beginning there */
+    uint32_t plain;    /* flows that have only this uplink, by plain TCP */
     /* The concentrator takes few more connections from there before one has proved who we are. */
     bool crowded;
 };

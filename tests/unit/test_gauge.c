@@ -51,11 +51,11 @@ bool uplink_usable(const struct uplink *uplink, uint8_t family)
     return family == 6 ? uplink->v6.usable : uplink->v4.usable;
 }
 
-int uplink_counters(const struct uplink *uplink, uint64_t *rx_bytes, uint64_t *tx_bytes)
+int uplinks_read_counters(const struct uplinks *uplinks, const struct uplink *uplink,
+                          struct uplink_counters *out)
 {
     counter_reads++;
-    *rx_bytes = counter_rx;
-    *tx_bytes = counter_tx;
+    *out = (struct uplink_counters){.rx_bytes = counter_rx, .tx_bytes = counter_tx};
     return counter_error;
 }
 
@@ -104,12 +104,20 @@ static void a_very_short_rtt_is_measured(void **state)
 
 static void forgets(void **state)
 {
-    struct gauge g = {.rtt_us = 1, .mptcp = MPTCP_OK, .rx_bytes = 2, .rx_bps = 3, .sampled_ms = 4};
+    struct gauge g = {.rtt_us = 1,
+                      .mptcp = MPTCP_OK,
+                      .rx_bytes = 2,
+                      .rx_bps = 3,
+                      .sampled_ms = 4,
+                      .tcp_works = true,
+                      .health.verdict = HEALTH_UP};
 
     gauge_forget(&g);
     assert_int_equal(g.rtt_us, 0);
     assert_int_equal(g.mptcp, MPTCP_UNKNOWN);
     assert_int_equal(g.rx_bps + g.sampled_ms, 0);
+    assert_false(g.tcp_works);
+    assert_int_equal(g.health.verdict, HEALTH_UP); /* not its to forget */
 }
 
 /* ---- rates ---- */
@@ -120,7 +128,7 @@ static void sample_at(struct gauge *g, uint64_t now_ms, uint64_t rx, uint64_t tx
 
     counter_rx = rx;
     counter_tx = tx;
-    gauge_sample(g, &uplink, now_ms);
+    gauge_sample(g, NULL, &uplink, now_ms);
 }
 
 static void rates_are_bits_per_second(void **state)
@@ -209,10 +217,10 @@ static void the_schedule_knows_what_was_measured(void **state)
     gauges.of[3].mptcp = MPTCP_STRIPPED;
     gauges.of[1].mptcp = MPTCP_OK;
     gauges_schedule(&gauges, &uplinks, 4, SCHEDULER_BOND, UINT32_MAX, &s);
-    assert_int_equal(s.n_order, 3);
+    assert_int_equal(s.n_order, 2);
     assert_int_equal(s.order[0], 1);
     assert_int_equal(s.order[1], 0);
-    assert_int_equal(s.order[2], 3);
+    assert_int_equal(s.roles[3], ROLE_OFF);
     gauges_schedule(&gauges, &uplinks, 6, SCHEDULER_BOND, UINT32_MAX, &s);
     assert_int_equal(s.n_order, 1);
     assert_int_equal(s.order[0], 2);
@@ -262,6 +270,79 @@ static void an_unproved_uplink_is_not_crowded_with_starts(void **state)
     assert_int_equal(first_of(&gauges, &uplinks), 1);
 }
 
+/* ---- what is to be thought of it ---- */
+
+static void the_probes_decide(void **state)
+{
+    static const struct {
+        enum health_verdict verdict;
+        enum uplink_state state;
+    } all[] = {{HEALTH_PROBING, UPLINK_PROBING},
+               {HEALTH_UP, UPLINK_UP},
+               {HEALTH_DEGRADED, UPLINK_DEGRADED},
+               {HEALTH_DEAD, UPLINK_DEAD}};
+    struct uplink up = {.state = UPLINK_UP}, down = {.state = UPLINK_DOWN, .reason = "no carrier"};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        struct gauge g = {.health = {.verdict = all[i].verdict, .reason = "so they say"}};
+        for (int answered = 0; answered < 2; answered++) {
+            g.health.answered_us = 5 * (uint64_t)answered;
+            g.tcp_works = answered; /* what was answered once is not blocked */
+            assert_int_equal(gauge_verdict(&g), all[i].verdict);
+            assert_int_equal(gauge_state(&g, &up), all[i].state);
+            assert_string_equal(gauge_reason(&g, &up), "so they say");
+            assert_int_equal(gauge_state(&g, &down), UPLINK_DOWN);
+            assert_string_equal(gauge_reason(&g, &down), "no carrier");
+        }
+    }
+}
+
+/* No probe was ever answered, and yet connections are made: nobody can tell more. */
+static void blocked_probes_say_nothing(void **state)
+{
+    struct uplink up = {.state = UPLINK_UP}, down = {.state = UPLINK_DOWN, .reason = "no carrier"};
+    struct gauge g = {.tcp_works = true,
+                      .health = {.verdict = HEALTH_DEAD, .reason = "no answer for 9 s"}};
+
+    assert_int_equal(gauge_verdict(&g), HEALTH_UP);
+    assert_int_equal(gauge_state(&g, &up), UPLINK_UP);
+    assert_string_equal(gauge_reason(&g, &up), "answers no probes: is UDP let through?");
+    assert_int_equal(gauge_state(&g, &down), UPLINK_DOWN);
+    assert_string_equal(gauge_reason(&g, &down), "no carrier");
+    g.health.answered_us = 1; /* they are let through: it is dead */
+    assert_int_equal(gauge_verdict(&g), HEALTH_DEAD);
+    assert_int_equal(gauge_state(&g, &up), UPLINK_DEAD);
+    assert_string_equal(gauge_reason(&g, &up), "no answer for 9 s");
+    g.health.answered_us = 0;
+    gauge_forget(&g); /* another network: no connection was made there */
+    assert_int_equal(gauge_verdict(&g), HEALTH_DEAD);
+}
+
+static void the_schedule_knows_the_dead_and_the_doubtful(void **state)
+{
+    static const struct uplink_config config;
+    struct uplinks uplinks = {.n = 4};
+    struct gauges gauges = {0};
+    struct schedule s;
+
+    for (size_t i = 0; i < 4; i++) {
+        uplinks.of[i] = (struct uplink){.config = &config, .v4.usable = true};
+        gauges.of[i].health = (struct health){.verdict = HEALTH_UP, .answered_us = 5};
+    }
+    gauges.of[1].health.verdict = HEALTH_DEAD;
+    gauges.of[2].health.doubtful = true;
+    gauges.of[3].health = (struct health){.verdict = HEALTH_DEAD};
+    gauges.of[3].tcp_works = true; /* its probes are blocked */
+    gauges_schedule(&gauges, &uplinks, 4, SCHEDULER_BOND, UINT32_MAX, &s);
+    assert_int_equal(s.roles[0], ROLE_ACTIVE);
+    assert_int_equal(s.roles[1], ROLE_OFF);
+    assert_int_equal(s.roles[2], ROLE_STANDBY);
+    assert_int_equal(s.roles[3], ROLE_ACTIVE);
+    assert_int_equal(s.order[2], 2);
+    gauges_schedule(&gauges, &uplinks, 4, SCHEDULER_BOND, 1u << 1, &s);
+    assert_int_equal(s.roles[1], ROLE_ACTIVE);
+}
+
 static void truths_have_names(void **state)
 {
     assert_string_equal(mptcp_truth_name(MPTCP_UNKNOWN), "unknown");
@@ -282,6 +363,9 @@ int main(void)
         cmocka_unit_test(no_interface_no_rate),
         cmocka_unit_test(the_schedule_knows_what_was_measured),
         cmocka_unit_test(an_unproved_uplink_is_not_crowded_with_starts),
+        cmocka_unit_test(the_probes_decide),
+        cmocka_unit_test(blocked_probes_say_nothing),
+        cmocka_unit_test(the_schedule_knows_the_dead_and_the_doubtful),
         cmocka_unit_test(truths_have_names),
     };
 

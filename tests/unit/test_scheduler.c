@@ -17,14 +17,19 @@ static bool may_be_used(const struct uplink_view *u, uint32_t allowed, size_t i)
 /* Eight flows that begin at the same time weigh as much as the round trip. */
 static uint64_t wait_us(const struct uplink_view *u)
 {
-    return u->rtt_us + (uint64_t)u->rtt_us * u->starting / 8;
+    return u->rtt_us + (uint64_t)u->rtt_us * (u->starting + u->plain) / 8;
 }
 
-/* Best first: MPTCP survives, not crowded, measured, sooner, then as configured. */
+/* Best first: MPTCP survives, not doubtful, not slow, not crowded, measured, sooner, then as
+ * configured. */
 static bool starts_before(const struct uplink_view *u, size_t a, size_t b)
 {
     if (u[a].stripped != u[b].stripped)
         return !u[a].stripped;
+    if (u[a].doubtful != u[b].doubtful)
+        return !u[a].doubtful;
+    if (u[a].slow != u[b].slow)
+        return !u[a].slow;
     if (u[a].crowded != u[b].crowded)
         return !u[a].crowded;
     if ((u[a].rtt_us == 0) != (u[b].rtt_us == 0))
@@ -34,22 +39,50 @@ static bool starts_before(const struct uplink_view *u, size_t a, size_t b)
     return a < b;
 }
 
+/* Stripped ones only where all are, dead ones as the last resort. */
+static unsigned rank(const struct uplink_view *u)
+{
+    return u->dead ? 2 : u->stripped ? 1 : 0;
+}
+
+static bool stands_by(const struct uplink_view *u)
+{
+    return u->doubtful || u->slow;
+}
+
+static enum role role_of(const struct uplink_view *u, size_t n, uint32_t allowed, size_t i)
+{
+    unsigned best = 3;
+    bool sure = false;
+
+    for (size_t j = 0; j < n; j++) {
+        if (may_be_used(u, allowed, j) && rank(&u[j]) < best)
+            best = rank(&u[j]);
+    }
+    if (i >= n || !may_be_used(u, allowed, i) || rank(&u[i]) != best)
+        return ROLE_OFF;
+    for (size_t j = 0; j < n; j++)
+        sure = sure || (may_be_used(u, allowed, j) && rank(&u[j]) == best && !stands_by(&u[j]));
+    return stands_by(&u[i]) && sure ? ROLE_STANDBY : ROLE_ACTIVE;
+}
+
 static void check_bond(const struct uplink_view *u, size_t n, uint32_t allowed)
 {
     struct schedule s;
-    size_t active = 0;
+    size_t used = 0, active = 0;
 
     memset(&s, 0xa5, sizeof(s)); /* what was there before does not matter */
     scheduler_decide(SCHEDULER_BOND, u, n, allowed, &s);
     for (size_t i = 0; i < UPLINKS_MAX; i++) {
-        bool used = i < n && may_be_used(u, allowed, i);
-        assert_int_equal(s.roles[i], used ? ROLE_ACTIVE : ROLE_OFF);
-        active += used;
+        assert_int_equal(s.roles[i], role_of(u, n, allowed, i));
+        used += s.roles[i] != ROLE_OFF;
+        active += s.roles[i] == ROLE_ACTIVE;
     }
     assert_true(s.narrows);
-    assert_int_equal(s.n_order, active);
+    assert_int_equal(s.n_order, used);
+    assert_true(active > 0 || used == 0);
     for (size_t i = 0; i < s.n_order; i++) {
-        assert_int_equal(s.roles[s.order[i]], ROLE_ACTIVE);
+        assert_int_not_equal(s.roles[s.order[i]], ROLE_OFF);
         if (i > 0) /* strictly: so each comes once */
             assert_true(starts_before(u, s.order[i - 1], s.order[i]));
     }
@@ -67,6 +100,11 @@ static const struct uplink_view likes[] = {
     {.usable = true, .rtt_us = 1, .crowded = true, .starting = 16},
     {.usable = true, .rtt_us = 1, .stripped = true},
     {.usable = true, .rtt_us = 1, .stripped = true, .crowded = true},
+    {.usable = true, .rtt_us = 1, .stripped = true, .plain = 9},
+    {.usable = true, .rtt_us = 1, .slow = true},
+    {.usable = true, .rtt_us = 1, .doubtful = true},
+    {.usable = true, .rtt_us = 1, .dead = true},
+    {.usable = true, .rtt_us = 1, .dead = true, .doubtful = true},
 };
 #define LIKES (sizeof(likes) / sizeof(likes[0]))
 #define NOT_ALLOWED 1
@@ -149,11 +187,86 @@ static void a_crowded_uplink_comes_last(void **state)
     assert_int_equal(s.order[0], 0);
 }
 
+static enum role role_beside(struct uplink_view one, struct uplink_view other)
+{
+    struct uplink_view u[2] = {one, other};
+    struct schedule s;
+
+    scheduler_decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+    return s.roles[0];
+}
+
+static void the_dead_are_the_last_resort(void **state)
+{
+    struct uplink_view alive = {.usable = true, .rtt_us = 60000}, dead = alive, doubtful = alive;
+    struct uplink_view none = {0};
+
+    dead.dead = true;
+    doubtful.doubtful = true;
+    assert_int_equal(role_beside(dead, alive), ROLE_OFF);
+    assert_int_equal(role_beside(dead, doubtful), ROLE_OFF); /* which may be alive */
+    assert_int_equal(role_beside(dead, dead), ROLE_ACTIVE);
+    assert_int_equal(role_beside(dead, none), ROLE_ACTIVE);
+    none.dead = true; /* without a way out, and dead beside: no resort */
+    assert_int_equal(role_beside(none, dead), ROLE_OFF);
+    assert_int_equal(role_beside(none, none), ROLE_OFF);
+}
+
+static void the_doubtful_stand_by(void **state)
+{
+    struct uplink_view sure = {.usable = true, .rtt_us = 60000}, doubtful = sure, dead = sure;
+    struct uplink_view stripped = sure;
+
+    doubtful.doubtful = true;
+    dead.dead = true;
+    stripped.stripped = true;
+    assert_int_equal(role_beside(doubtful, sure), ROLE_STANDBY);
+    assert_int_equal(role_beside(sure, doubtful), ROLE_ACTIVE);
+    assert_int_equal(role_beside(doubtful, doubtful), ROLE_ACTIVE);
+    assert_int_equal(role_beside(doubtful, dead), ROLE_ACTIVE);     /* the best there is */
+    assert_int_equal(role_beside(doubtful, stripped), ROLE_ACTIVE); /* no subflow can join there */
+    assert_int_equal(role_beside(stripped, doubtful), ROLE_OFF);
+}
+
+/* A doubtful one that is allowed alone does all, whatever others might do. */
+static void who_is_not_allowed_helps_nobody(void **state)
+{
+    struct uplink_view u[2] = {{.usable = true, .doubtful = true}, {.usable = true}};
+    struct schedule s;
+
+    scheduler_decide(SCHEDULER_BOND, u, 2, 1, &s);
+    assert_int_equal(s.roles[0], ROLE_ACTIVE);
+    u[0] = (struct uplink_view){.usable = true, .dead = true};
+    scheduler_decide(SCHEDULER_BOND, u, 2, 1, &s);
+    assert_int_equal(s.roles[0], ROLE_ACTIVE);
+    assert_int_equal(s.roles[1], ROLE_OFF);
+}
+
+static void the_doubtful_start_last(void **state)
+{
+    struct uplink_view u[2] = {{.usable = true, .rtt_us = 1000, .doubtful = true},
+                               {.usable = true, .rtt_us = 900000, .crowded = true}};
+    struct schedule s;
+
+    scheduler_decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+    assert_int_equal(s.order[0], 1);
+    assert_int_equal(s.order[1], 0); /* yet it may, when the other does not answer */
+    assert_int_equal(s.n_order, 2);
+    u[1].doubtful = true;
+    u[1].crowded = false;
+    scheduler_decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+    assert_int_equal(s.order[0], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_spread_by_what_begins_already),
         cmocka_unit_test(a_crowded_uplink_comes_last),
+        cmocka_unit_test(the_dead_are_the_last_resort),
+        cmocka_unit_test(the_doubtful_stand_by),
+        cmocka_unit_test(who_is_not_allowed_helps_nobody),
+        cmocka_unit_test(the_doubtful_start_last),
         cmocka_unit_test(bond_uses_every_usable_uplink),
         cmocka_unit_test(any_number_of_uplinks),
         cmocka_unit_test(the_slowest_comes_last),
