@@ -43,7 +43,9 @@ int path_manager_new(struct path_manager **out, struct event_base *base,
 void path_manager_free(struct path_manager *pm); /* NULL is fine */
 
 /* One subflow from `local` (port 0: the kernel picks), which has the id local_id, out of ifindex,
- * to `remote`. -ENOTCONN before the connection is fully established. */
+ * to `remote`. -ENOTCONN before the connection is fully established. Linux 6.1 heeds neither
+ * ifindex nor backup: its SUB_ESTABLISHED then names no ifindex, and routing rules by the source
+ * address and path_manager_set_backup() must do it. */
 int path_manager_create(struct path_manager *pm, uint32_t token, uint8_t local_id,
                         const struct addr *local, uint32_t ifindex, bool backup,
                         const struct addr *remote);

@@ -8,6 +8,7 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "core/path_manager.h"
+#include "gateway/changes.h"
 #include "gateway/gauge.h"
 
 /* An uplink whose address changed has an old and a new subflow for a moment. */
@@ -31,6 +32,8 @@ struct path {
     enum role role;
     uint64_t since_ms;
     uint32_t join_ms; /* how long the join took; 0: unknown */
+    uint64_t carried; /* bytes both ways, at the last look */
+    uint32_t mute;    /* looks without any */
 };
 
 struct retry {
@@ -57,6 +60,7 @@ struct paths_registry {
     struct path_manager *manager;
     const struct uplinks *uplinks;
     struct gauges *gauges;
+    struct events *events;
     struct event *retry;  /* armed while some connection lacks a path, or a role */
     uint64_t retry_at_ms; /* 0: not armed */
     struct list buckets[BUCKETS];
@@ -223,12 +227,12 @@ static void settle_existing(struct paths *p)
     }
 }
 
-/* Another uplink leads a narrow connection when its first one is gone. */
+/* Another uplink leads a narrow connection when its first one is gone, or in doubt. */
 static void settle_lead(struct paths *p)
 {
     const struct addr *from = wanted_address(p, p->lead);
 
-    if (from && has_path(p, p->lead, from))
+    if (from && p->roles[p->lead] == ROLE_ACTIVE && has_path(p, p->lead, from))
         return;
     for (size_t i = 0; i < p->count; i++) {
         const struct path *path = &p->list[i];
@@ -257,12 +261,20 @@ static uint32_t settle_role(struct paths *p, struct path *path, uint64_t now_ms)
     return 0;
 }
 
+static void tell(const struct paths *p, uint32_t uplink, const char *what, const char *reason)
+{
+    changes_path(p->registry->events, uplinks_get(p->registry->uplinks, uplink), what, reason,
+                 p->token);
+}
+
 static void expire_joins(struct paths *p, uint64_t now_ms)
 {
     for (size_t i = 0; i < p->count;) {
         struct path *path = &p->list[i];
 
         if (path->state == PATH_JOINING && now_ms - path->since_ms >= JOIN_PATIENCE_MS) {
+            gauge_join_failed(&p->registry->gauges->of[path->uplink]);
+            tell(p, path->uplink, "refused", "no answer to the join");
             note_failure(p, path->uplink);
             drop(p, i);
         } else {
@@ -286,6 +298,7 @@ static uint32_t settle(struct paths *p)
     if (!p->joinable)
         return 0;
     expire_joins(p, now_ms);
+    settle_existing(p); /* first: what is dropped heals the connection */
     for (uint32_t u = 0; u < uplinks_count(p->registry->uplinks); u++) {
         const struct addr *from = wanted_address(p, u);
 
@@ -295,7 +308,6 @@ static uint32_t settle(struct paths *p)
             join(p, u, from);
         again_ms = LOOK_AGAIN_MS;
     }
-    settle_existing(p);
     settle_lead(p);
     for (size_t i = 0; i < p->count; i++) {
         again_ms = sooner(settle_role(p, &p->list[i], now_ms), again_ms);
@@ -350,6 +362,8 @@ static void note_joined(struct paths *p, struct path *path)
     uint64_t took_ms = clock_now_ms() - path->since_ms;
 
     gauge->mptcp = MPTCP_OK;
+    gauge->failed_joins = 0;
+    gauge->tcp_works = true;
     path->join_ms = took_ms < SYN_RETRANSMITTED_MS ? (uint32_t)took_ms : SYN_RETRANSMITTED_MS;
     if (took_ms < SYN_RETRANSMITTED_MS)
         gauge_rtt(gauge, path->join_ms * 1000);
@@ -368,6 +382,9 @@ static void on_subflow_established(struct paths *p, const struct path_event *e)
         path = &p->list[p->count++];
         *path = (struct path){.uplink = (uint8_t)uplink, .role = role_of(p, (uint32_t)uplink)};
     }
+    /* Linux 6.1 loses what a join asks for, both the interface and the backup flag. */
+    if (path->state == PATH_JOINING && !e->ifindex)
+        path->role = ROLE_ACTIVE;
     if (path->state == PATH_JOINING && path->since_ms)
         note_joined(p, path);
     path->state = PATH_ESTABLISHED;
@@ -388,6 +405,10 @@ static void on_subflow_closed(struct paths *p, const struct path_event *e)
     if (!path)
         return; /* we dropped it ourselves */
     log_debug("paths", "closed token=%08x id=%u error=%u", p->token, e->local_id, e->error);
+    if (path->state == PATH_JOINING)
+        gauge_join_failed(&p->registry->gauges->of[path->uplink]);
+    tell(p, path->uplink, path->state == PATH_JOINING ? "refused" : "lost",
+         e->error ? strerror(e->error) : "");
     note_failure(p, path->uplink);
     path_manager_remove(p->registry->manager, p->token, e->local_id);
     remove_path(p, (size_t)(path - p->list));
@@ -413,7 +434,7 @@ static void on_event(void *arg, const struct path_event *e)
 }
 
 int paths_registry_new(struct paths_registry **out, struct event_base *base,
-                       const struct uplinks *uplinks, struct gauges *gauges)
+                       const struct uplinks *uplinks, struct gauges *gauges, struct events *events)
 {
     struct paths_registry *r = calloc(1, sizeof(*r));
 
@@ -423,6 +444,7 @@ int paths_registry_new(struct paths_registry **out, struct event_base *base,
         list_init(&r->buckets[i]);
     r->uplinks = uplinks;
     r->gauges = gauges;
+    r->events = events;
     r->retry = evtimer_new(base, on_retry, r);
     int err = r->retry ? path_manager_new(&r->manager, base, on_event, r) : -ENOMEM;
     if (err) {
@@ -497,9 +519,8 @@ void paths_set_narrow(struct paths *p, bool narrow)
     settle_and_watch(p);
 }
 
-void paths_uplink_changed(struct paths_registry *r)
+void paths_forgive(struct paths_registry *r)
 {
-    /* A failure under the old circumstances says nothing of the new ones. */
     for (size_t i = 0; i < BUCKETS; i++) {
         list_each(node, &r->buckets[i])
         {
@@ -507,7 +528,63 @@ void paths_uplink_changed(struct paths_registry *r)
             memset(p->retries, 0, sizeof(p->retries));
         }
     }
-    settle_all(r);
+}
+
+/* With less in a second, or a second uplink that is idle, too, nothing can be told. */
+#define MUCH_IN_A_LOOK (256 * 1024)
+
+static struct path *find_by_local(struct paths *p, const struct addr *local)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->list[i].state == PATH_ESTABLISHED && addr_equal(&p->list[i].local, local))
+            return &p->list[i];
+    }
+    return NULL;
+}
+
+static bool should_carry(const struct paths *p, const struct path *path)
+{
+    const struct gauge *gauge = &p->registry->gauges->of[path->uplink];
+
+    return path->role == ROLE_ACTIVE && role_of(p, path->uplink) == ROLE_ACTIVE &&
+           is_sound(p, path) && gauge->health.verdict == HEALTH_UP && !gauge->health.doubtful;
+}
+
+/* Returns what they all have carried since the last look. */
+static uint64_t note_carried(struct paths *p, const struct mptcp_subflow *subflows, size_t n)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct path *path = find_by_local(p, &subflows[i].local);
+        uint64_t carried = subflows[i].rx_bytes + subflows[i].tx_bytes;
+
+        if (!path)
+            continue;
+        sum += carried - path->carried;
+        path->mute = carried == path->carried ? path->mute + 1 : 0;
+        path->carried = carried;
+    }
+    return sum;
+}
+
+void paths_look(struct paths *p, const struct mptcp_subflow *subflows, size_t n)
+{
+    bool busy = note_carried(p, subflows, n) >= MUCH_IN_A_LOOK;
+
+    for (size_t i = 0; i < p->count; i++) {
+        struct path *path = &p->list[i];
+
+        if (!busy || !should_carry(p, path))
+            path->mute = 0;
+        if (path->mute < PATHS_MUTE_LOOKS || !carried_by_another(p, path))
+            continue;
+        tell(p, path->uplink, "mute",
+             "carries nothing for this connection: another takes its place");
+        drop(p, i);
+        settle_and_watch(p);
+        return;
+    }
 }
 
 int paths_uplink_of(const struct paths *p, const struct addr *local, enum role *role)

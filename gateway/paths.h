@@ -9,6 +9,8 @@
 #include <event2/event.h>
 
 #include "core/addr.h"
+#include "core/events.h"
+#include "core/mptcp.h"
 #include "gateway/gauge.h"
 #include "gateway/scheduler.h"
 #include "gateway/uplink.h"
@@ -19,7 +21,7 @@ struct paths_registry;
  * their uplinks. Returns 0, or -errno as
  * path_manager_new(). */
 int paths_registry_new(struct paths_registry **out, struct event_base *base,
-                       const struct uplinks *uplinks, struct gauges *gauges);
+                       const struct uplinks *uplinks, struct gauges *gauges, struct events *events);
 void paths_registry_free(struct paths_registry *registry); /* NULL is fine */
 
 /* One connection's subflows. */
@@ -47,8 +49,15 @@ void paths_set_schedule(struct paths *paths, const struct schedule *schedule);
  * meanwhile. It begins narrow. */
 void paths_set_narrow(struct paths *paths, bool narrow);
 
-/* An uplink's state or address has changed: every connection follows. */
-void paths_uplink_changed(struct paths_registry *registry);
+/* Uplinks have changed: a failed join under the old circumstances says nothing of the new ones, and
+ * may be tried again at once. Connections follow by paths_set_schedule(). */
+void paths_forgive(struct paths_registry *registry);
+
+/* Once a second while the connection carries much: what the kernel says of its subflows. One that
+ * should carry a part, on an uplink that lives, and has carried nothing for PATHS_MUTE_LOOKS times
+ * is dead for this connection alone (a NAT has forgotten it, say): another takes its place. */
+#define PATHS_MUTE_LOOKS 4
+void paths_look(struct paths *paths, const struct mptcp_subflow *subflows, size_t n);
 
 /* For status: the uplink of the subflow from that local address, or -1; and its role. */
 int paths_uplink_of(const struct paths *paths, const struct addr *local, enum role *role);
