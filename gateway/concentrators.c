@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "core/list.h"
 #include "core/log.h"
+#include "gateway/changes.h"
 
 /* Warm connections: one always (it also tells whether the concentrator is well), more while flows
  * come. */
@@ -22,6 +23,9 @@
 /* After a failure: again after 1, 2, 4, 8, 16 s. */
 #define RETRY_FIRST_MS 1000
 #define RETRY_DOUBLINGS 4
+/* One that was down is preferred again when it has been well for so long. */
+#define WELL_MS 30000
+static const struct timeval silence_patience = {.tv_sec = 1};
 
 struct concentrator {
     struct concentrators *all;
@@ -31,6 +35,8 @@ struct concentrator {
     struct list warm; /* of struct warm, dialling ones too */
     unsigned n_warm;
     unsigned failures; /* in a row */
+    uint64_t up_ms;    /* since when */
+    bool was_down;     /* before that */
     uint64_t last_taken_ms;
     uint64_t start_up_ends_ms; /* until then it challenges */
     struct event *keep;        /* looks whether connections are missing */
@@ -50,8 +56,9 @@ struct concentrators {
     void *arg;
     size_t count;
     struct concentrator list[CONCENTRATORS_MAX];
+    size_t current;   /* where new flows go */
     struct list dead; /* of struct warm, until the reaper comes */
-    struct event *reaper;
+    struct event *reaper, *silence, *moved;
 };
 
 const char *concentrator_state_name(enum concentrator_state state)
@@ -87,8 +94,10 @@ static void explain(const struct concentrator *c, enum trunk_failure why, int er
     case TRUNK_UNREACHABLE:
         explain_unreachable(c, error, out, len);
         return;
-    case TRUNK_REJECTED:
     case TRUNK_SILENT:
+        snprintf(out, len, "it takes our connection and says nothing: does it hang?");
+        return;
+    case TRUNK_REJECTED:
         snprintf(out, len, "it does not accept our key: put the key of %s on the concentrator",
                  key);
         return;
@@ -115,15 +124,29 @@ static void keep_in(struct concentrator *c, uint32_t ms)
     event_add(c->keep, &tv);
 }
 
+static void tell(const struct concentrator *c, enum concentrator_state before)
+{
+    struct concentrator_status now = concentrators_status(c->all, (size_t)(c - c->all->list));
+
+    changes_concentrator(c->all->context->events, before, &now);
+}
+
 static void set_state(struct concentrator *c, enum concentrator_state state, const char *reason)
 {
-    bool changed = c->state != state;
+    enum concentrator_state before = c->state;
+    bool same = before == state && strcmp(reason, c->reason) == 0;
 
     if (state == CONCENTRATOR_DOWN && strcmp(reason, c->reason) != 0)
         log_warning(c->station.entry->name, "down: %s", reason);
     snprintf(c->reason, sizeof(c->reason), "%s", reason);
     c->state = state;
-    if (changed)
+    if (state == CONCENTRATOR_UP && before != state) {
+        c->up_ms = clock_now_ms();
+        c->was_down = before == CONCENTRATOR_DOWN;
+    }
+    if (!same)
+        tell(c, before);
+    if (before != state)
         c->all->changed(c->all->arg);
 }
 
@@ -287,6 +310,9 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static void on_silence(evutil_socket_t fd, short what, void *arg);
+static void on_moved(evutil_socket_t fd, short what, void *arg);
+
 static int init_one(struct concentrators *cs, struct concentrator *c,
                     const struct concentrator_entry *entry)
 {
@@ -316,7 +342,9 @@ int concentrators_new(struct concentrators **out, const struct trunk_context *co
     cs->arg = arg;
     list_init(&cs->dead);
     cs->reaper = event_new(context->base, -1, 0, on_reap, cs);
-    int err = cs->reaper ? 0 : -ENOMEM;
+    cs->silence = evtimer_new(context->base, on_silence, cs);
+    cs->moved = event_new(context->base, -1, 0, on_moved, cs);
+    int err = cs->reaper && cs->silence && cs->moved ? 0 : -ENOMEM;
     for (size_t i = 0; !err && i < config->n_concentrators; i++) {
         err = init_one(cs, &cs->list[i], &config->concentrators[i]);
         cs->count++;
@@ -341,6 +369,10 @@ void concentrators_free(struct concentrators *cs)
     on_reap(-1, 0, cs);
     if (cs->reaper)
         event_free(cs->reaper);
+    if (cs->silence)
+        event_free(cs->silence);
+    if (cs->moved)
+        event_free(cs->moved);
     free(cs);
 }
 
@@ -349,13 +381,70 @@ static struct concentrator *of_station(struct station *station)
     return list_entry(station, struct concentrator, station);
 }
 
+static bool is_well(const struct concentrator *c, uint64_t now_ms)
+{
+    return c->state == CONCENTRATOR_UP && (!c->was_down || now_ms - c->up_ms >= WELL_MS);
+}
+
+/* The first that has been well for a while; while there is none, the one in use, or any. */
+static size_t prefer(const struct concentrators *cs, uint64_t now_ms)
+{
+    size_t any = cs->count;
+
+    for (size_t i = 0; i < cs->count; i++) {
+        if (is_well(&cs->list[i], now_ms))
+            return i;
+        if (cs->list[i].state == CONCENTRATOR_UP && (any == cs->count || i == cs->current))
+            any = i;
+    }
+    return any;
+}
+
 struct station *concentrators_choose(struct concentrators *cs)
 {
-    for (size_t i = 0; i < cs->count; i++) {
-        if (cs->list[i].state == CONCENTRATOR_UP)
-            return &cs->list[i].station;
+    size_t chosen = prefer(cs, clock_now_ms());
+
+    if (chosen == cs->count)
+        return NULL;
+    if (chosen != cs->current) {
+        cs->current = chosen;
+        log_info(cs->list[chosen].station.entry->name, "new flows go here");
+        event_active(cs->moved, 0, 0);
     }
-    return NULL;
+    return &cs->list[chosen].station;
+}
+
+bool concentrators_is_up(const struct concentrators *cs, const struct station *station)
+{
+    return list_entry(station, struct concentrator, station)->state == CONCENTRATOR_UP;
+}
+
+static void on_moved(evutil_socket_t fd, short what, void *arg)
+{
+    struct concentrators *cs = arg;
+
+    cs->changed(cs->arg);
+}
+
+void concentrators_set_silent(struct concentrators *cs, bool silent)
+{
+    if (!silent)
+        event_del(cs->silence);
+    else if (!event_pending(cs->silence, EV_TIMEOUT, NULL))
+        event_add(cs->silence, &silence_patience);
+}
+
+static void on_silence(evutil_socket_t fd, short what, void *arg)
+{
+    struct concentrators *cs = arg;
+    struct concentrator *c = &cs->list[cs->current];
+
+    if (c->state != CONCENTRATOR_UP || !gauges_are_mute(cs->context->gauges, cs->context->uplinks,
+                                                        c->station.entry->address.family))
+        return;
+    bury_warm(c, UINT_MAX);
+    keep_in(c, RETRY_FIRST_MS);
+    set_state(c, CONCENTRATOR_DOWN, "it answers by no uplink");
 }
 
 struct trunk *concentrators_take(struct concentrators *cs, struct station *station)

@@ -24,8 +24,13 @@ int concentrators_new(struct concentrators **out, const struct trunk_context *co
                       void *arg);
 void concentrators_free(struct concentrators *cs); /* NULL is fine */
 
-/* Where a new flow goes: the first that is up, in the configuration's order; else NULL. */
+/* Where a new flow goes: the first that is up, in the configuration's order, but back to one that
+ * was down only when it has been well for half a minute; NULL where none is up. */
 struct station *concentrators_choose(struct concentrators *cs);
+bool concentrators_is_up(const struct concentrators *cs, const struct station *station);
+/* Probes to the one in use are answered by no uplink, or are again. When that lasts for a second,
+ * it is down: then others are asked. */
+void concentrators_set_silent(struct concentrators *cs, bool silent);
 /* A warm connection there, or NULL. The caller adopts it at once; another one is dialled. */
 struct trunk *concentrators_take(struct concentrators *cs, struct station *station);
 /* A flow could not reach it: look again now. */
