@@ -26,6 +26,7 @@ struct flow {
     const struct flow_context *context;
     struct list node;
     uint64_t id, started_ms;
+    uint32_t mark;
     char label[24];
     enum flow_state state;
     int client_fd;        /* -1: the relay's, or closed */
@@ -186,8 +187,19 @@ static void on_grown(void *arg)
 
 void flow_look(struct flow *f, uint64_t now_ms)
 {
-    if (f->state == FLOW_RELAYING && now_ms - relay_last_active_ms(f->relay) >= QUIET_MS)
+    struct mptcp_subflow subflows[2 * UPLINKS_MAX];
+
+    if (f->state != FLOW_RELAYING)
+        return;
+    if (now_ms - relay_last_active_ms(f->relay) >= QUIET_MS) {
         set_carries_much(f, false);
+        return;
+    }
+    if (!f->carries_much || !trunk_paths(f->trunk))
+        return;
+    int n = mptcp_subflows(relay_far_fd(f->relay), subflows, 2 * UPLINKS_MAX);
+    if (n > 0)
+        paths_look(trunk_paths(f->trunk), subflows, (size_t)n);
 }
 
 static void on_opened(void *arg)
@@ -329,17 +341,51 @@ void flow_free(struct flow *f)
     free(f);
 }
 
+/* While it begins, a flow has little under way: what is in doubt is done without. */
+static void drop_doubtful(const struct gauges *gauges, struct schedule *schedule)
+{
+    for (size_t i = 0; i < UPLINKS_MAX; i++) {
+        if (schedule->roles[i] == ROLE_STANDBY && gauges->of[i].health.doubtful)
+            schedule->roles[i] = ROLE_OFF;
+    }
+}
+
 void flow_reschedule(struct flow *f)
 {
     const struct flow_context *c = f->context;
     struct schedule schedule;
 
-    if (!f->trunk || !trunk_paths(f->trunk))
+    if (f->state == FLOW_CLOSED || !f->trunk)
         return;
+    if (!trunk_paths(f->trunk)) {
+        trunk_hurry(f->trunk);
+        return;
+    }
     gauges_schedule(c->trunks->gauges, c->trunks->uplinks,
                     trunk_station(f->trunk)->entry->address.family, f->policy.scheduler,
                     f->policy.uplinks, &schedule);
+    if (f->state != FLOW_RELAYING)
+        drop_doubtful(c->trunks->gauges, &schedule);
     paths_set_schedule(trunk_paths(f->trunk), &schedule);
+}
+
+void flow_give_up(struct flow *f)
+{
+    bool beginning = f->state == FLOW_CHOOSING || f->state == FLOW_GREETING;
+
+    if (beginning && f->trunk &&
+        !concentrators_is_up(f->context->concentrators, trunk_station(f->trunk)))
+        flow_close(f, "concentrator-down", true);
+}
+
+bool flow_is_active(const struct flow *f, uint64_t since_ms)
+{
+    return f->state != FLOW_RELAYING || relay_last_active_ms(f->relay) >= since_ms;
+}
+
+uint32_t *flow_mark(struct flow *f)
+{
+    return &f->mark;
 }
 
 void flow_status(const struct flow *f, struct flow_status *out)

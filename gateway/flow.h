@@ -42,10 +42,17 @@ struct flow *flow_new(const struct flow_context *context, uint64_t id, int fd,
 void flow_start(struct flow *flow);
 /* Resets what is left of it. NULL is fine. */
 void flow_free(struct flow *flow);
-/* To be called every second: a flow that has become quiet gives uplinks back. */
+/* To be called every second: a flow that has become quiet gives uplinks back; one that carries much
+ * replaces a path that has died for it alone. */
 void flow_look(struct flow *flow, uint64_t now_ms);
 /* The uplinks have changed: its roles follow. */
 void flow_reschedule(struct flow *flow);
+/* Its concentrator is down: a flow that has not been opened there never will be. */
+void flow_give_up(struct flow *flow);
+/* Does it begin, or has it carried something since then? */
+bool flow_is_active(const struct flow *flow, uint64_t since_ms);
+/* The owner's mark: for which state of the uplinks it has been rescheduled. */
+uint32_t *flow_mark(struct flow *flow);
 
 struct flow_status {
     uint64_t id;

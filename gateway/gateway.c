@@ -11,22 +11,32 @@
 #include "core/clock.h"
 #include "core/control.h"
 #include "core/daemon.h"
+#include "core/events.h"
 #include "core/listener.h"
 #include "core/log.h"
 #include "core/mptcp.h"
 #include "core/relay.h"
+#include "gateway/changes.h"
 #include "gateway/concentrators.h"
 #include "gateway/flow.h"
 #include "gateway/guard.h"
 #include "gateway/intercept.h"
 #include "gateway/report.h"
 #include "gateway/routes.h"
+#include "gateway/truth.h"
+#include "gateway/unproxied.h"
+#include "gateway/vitals.h"
 
 #define LABEL "gateway"
 /* After SIGTERM: how long running flows may go on. */
 static const struct timeval drain_patience = {.tv_sec = 10};
 /* Rates are measured while flows run; an idle gateway sleeps. */
 static const struct timeval sample_interval = {.tv_sec = 1};
+
+/* Flows that carried something within this are the first to be healed. */
+#define ACTIVE_MS 1000
+/* Flows that follow a change in one turn of the loop: some milliseconds. */
+#define SETTLES_PER_TURN 32
 
 /* Whose packets come to us. */
 enum interception { INTERCEPT_NONE, INTERCEPT_RUNNING, INTERCEPT_ALL };
@@ -36,18 +46,25 @@ struct gateway {
     struct event_base *base;
     struct daemon *daemon;
     struct guard *guard;
+    struct events *events;
     struct control *control;
     struct listener *listeners[2];
     struct uplinks *uplinks;
     struct routes *routes;
+    struct unproxied *unproxied; /* NULL: not asked for */
     struct paths_registry *paths;
     struct relay_group *relays;
     struct concentrators *concentrators;
     struct gauges gauges;
+    struct vitals *vitals;
+    struct truth *truth;
+    struct uplink_told told[UPLINKS_MAX];
+    bool stripped[UPLINKS_MAX]; /* as flows know it */
     struct trunk_context trunk_context;
     struct flow_context flow_context;
     struct list flows, dead;
-    struct event *reaper, *sampler, *drained;
+    struct event *reaper, *sampler, *drained, *settler;
+    uint32_t mark; /* of flows that follow the uplinks as they are now */
     struct flow_totals totals;
     uint64_t started_ms, next_id;
     enum interception interception;
@@ -118,9 +135,18 @@ static void decide_interception(struct gateway *g)
         set_interception(g, g->totals.active > 0 ? INTERCEPT_RUNNING : INTERCEPT_NONE);
 }
 
+/* Uplinks are probed towards the concentrator in use, or the last one that was: so that it is
+ * noticed when they lead there again. */
 static void on_concentrators_changed(void *arg)
 {
-    decide_interception(arg);
+    struct gateway *g = arg;
+    const struct station *station = concentrators_choose(g->concentrators);
+
+    if (station)
+        vitals_aim(g->vitals, station->entry, station->probe_port);
+    truth_look(g->truth);
+    list_each(node, &g->flows) flow_give_up(flow_of_node(node));
+    decide_interception(g);
 }
 
 /* --- uplinks ------------------------------------------------------------------------------ */
@@ -138,17 +164,143 @@ static void apply_routes(struct gateway *g, const struct uplink *u)
         log_error(u->config->name, "cannot set its routes: %s", strerror(-err));
 }
 
+static void tell_uplink(struct gateway *g, const struct uplink *u)
+{
+    changes_uplink(g->events, &g->told[u->index], u, family_of(g), &g->gauges.of[u->index]);
+}
+
+static void reschedule(struct gateway *g, struct flow *flow)
+{
+    *flow_mark(flow) = g->mark;
+    flow_reschedule(flow);
+}
+
+static void reschedule_active(struct gateway *g)
+{
+    uint64_t since_ms = clock_now_ms() - ACTIVE_MS;
+
+    list_each(node, &g->flows)
+    {
+        if (flow_is_active(flow_of_node(node), since_ms))
+            reschedule(g, flow_of_node(node));
+    }
+}
+
+/* Those that carry something at once, the others in turns: there may be thousands. */
+static void reschedule_all(struct gateway *g)
+{
+    g->mark++;
+    reschedule_active(g);
+    event_active(g->settler, 0, 0);
+}
+
+/* Whoever has had his turn goes to the end of the list. */
+static void on_settle(evutil_socket_t fd, short what, void *arg)
+{
+    static const struct timeval soon = {.tv_usec = 1000};
+    struct gateway *g = arg;
+    size_t walked = 0;
+
+    for (int turns = 0; turns < SETTLES_PER_TURN && walked < g->totals.active; walked++) {
+        struct list *node = g->flows.next;
+        struct flow *flow = flow_of_node(node);
+
+        list_remove(node);
+        list_append(&g->flows, node);
+        if (*flow_mark(flow) == g->mark)
+            continue;
+        reschedule(g, flow);
+        turns++;
+    }
+    if (walked < g->totals.active)
+        event_add(g->settler, &soon);
+}
+
+static bool is_silent(const struct gateway *g)
+{
+    return gauges_are_mute(&g->gauges, g->uplinks, family_of(g));
+}
+
+/* An uplink has come or gone: everything that goes by one. */
+static void all_follow(struct gateway *g)
+{
+    concentrators_set_silent(g->concentrators, is_silent(g));
+    paths_forgive(g->paths);
+    reschedule_all(g);
+    concentrators_uplinks_changed(g->concentrators);
+    truth_look(g->truth);
+    unproxied_update(g->unproxied);
+}
+
 static void on_uplink_changed(void *arg, const struct uplink *before, const struct uplink *now)
 {
     struct gateway *g = arg;
     uint8_t family = family_of(g);
 
+    bool moved =
+        !addr_equal_ip(&uplink_route(before, family)->address, &uplink_route(now, family)->address);
+
     apply_routes(g, now);
-    if (!addr_equal_ip(&uplink_route(before, family)->address, &uplink_route(now, family)->address))
+    if (moved)
         gauge_forget(&g->gauges.of[now->index]);
-    list_each(node, &g->flows) flow_reschedule(flow_of_node(node));
-    paths_uplink_changed(g->paths);
-    concentrators_uplinks_changed(g->concentrators);
+    vitals_uplink_changed(g->vitals, now->index, moved || now->state == UPLINK_DOWN);
+    tell_uplink(g, now);
+    all_follow(g);
+}
+
+static void log_verdict(const struct gateway *g, const struct uplink *u)
+{
+    const struct gauge *gauge = &g->gauges.of[u->index];
+    enum log_level level = gauge_verdict(gauge) == HEALTH_UP ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
+    const char *reason = gauge_reason(gauge, u);
+
+    log_line(level, u->config->name, "uplink %s%s%s rtt_ms=%.1f loss_percent=%.1f",
+             uplink_state_name(gauge_state(gauge, u)), reason[0] ? ": " : "", reason,
+             gauge->rtt_us / 1000.0, gauge->health.loss_permille / 10.0);
+}
+
+/* What is thought of the uplink may have changed. */
+static void follow_verdict(struct gateway *g, const struct uplink *u)
+{
+    enum uplink_state before = g->told[u->index].state;
+    enum uplink_state now = gauge_state(&g->gauges.of[u->index], u);
+
+    if (now == before)
+        return;
+    log_verdict(g, u);
+    tell_uplink(g, u);
+    if ((now == UPLINK_DEAD) == (before == UPLINK_DEAD))
+        return;
+    all_follow(g);
+}
+
+/* Where MPTCP survives again, flows and warm connections may join. Where it no longer does, their
+ * subflows end by themselves, and what was made before may live on. */
+static void follow_truth(struct gateway *g)
+{
+    bool restored = false;
+
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
+        bool now = g->gauges.of[i].mptcp == MPTCP_STRIPPED;
+
+        restored = restored || (g->stripped[i] && !now);
+        g->stripped[i] = now;
+    }
+    if (restored)
+        all_follow(g);
+}
+
+/* A doubt concerns those who carry something now; for the others it is over before they do. */
+static void on_vitals_changed(void *arg, uint32_t index, enum health_verdict before,
+                              bool doubtful_before)
+{
+    struct gateway *g = arg;
+
+    follow_verdict(g, uplinks_get(g->uplinks, index));
+    /* Also where connections say that the uplink lives. */
+    concentrators_set_silent(g->concentrators, is_silent(g));
+    if (g->gauges.of[index].health.doubtful != doubtful_before)
+        reschedule_active(g);
 }
 
 /* --- flows -------------------------------------------------------------------------------- */
@@ -186,13 +338,43 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
         decide_interception(g);
 }
 
+static void tell_worth(const struct gateway *g, const bool *before)
+{
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
+        const struct worth *worth = &g->gauges.of[i].worth;
+        const struct uplink *u = uplinks_get(g->uplinks, i);
+        if (worth->slow == before[i])
+            continue;
+        log_info(u->config->name, "uplink %s: %s", worth->slow ? "stands by" : "takes part again",
+                 worth->slow ? worth->reason : "it is tried");
+        changes_worth(g->events, u, worth);
+    }
+}
+
+static void judge_worth(struct gateway *g, uint64_t now_ms)
+{
+    bool before[UPLINKS_MAX];
+
+    for (size_t i = 0; i < UPLINKS_MAX; i++)
+        before[i] = g->gauges.of[i].worth.slow;
+    if (!gauges_judge_worth(&g->gauges, g->uplinks, family_of(g), now_ms))
+        return;
+    tell_worth(g, before);
+    reschedule_all(g);
+}
+
 static void on_sample(evutil_socket_t fd, short what, void *arg)
 {
     struct gateway *g = arg;
     uint64_t now_ms = clock_now_ms();
 
-    for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
-        gauge_sample(&g->gauges.of[i], uplinks_get(g->uplinks, i), now_ms);
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
+        const struct uplink *u = uplinks_get(g->uplinks, i);
+        gauge_sample(&g->gauges.of[i], g->uplinks, u, now_ms);
+        follow_verdict(g, u);
+    }
+    judge_worth(g, now_ms);
+    follow_truth(g);
     list_each(node, &g->flows) flow_look(flow_of_node(node), now_ms);
 }
 
@@ -208,13 +390,16 @@ static void on_accepted(void *arg, int fd, const struct addr *client)
         mptcp_reset(fd);
         return;
     }
+    follow_truth(g);
     struct flow *flow = flow_new(&g->flow_context, ++g->next_id, fd, client);
     if (!flow)
         return;
     list_append(&g->flows, flow_node(flow));
     g->totals.total++;
+    *flow_mark(flow) = g->mark;
     if (g->totals.active++ == 0)
         event_add(g->sampler, &sample_interval);
+    vitals_wake(g->vitals);
     flow_start(flow);
 }
 
@@ -235,8 +420,19 @@ static struct json_object *answer_flows(void *arg)
     return report_flows(&g->flow_context, &g->flows);
 }
 
+static int begin_events(void *arg, struct control_client *client, bool follow)
+{
+    struct gateway *g = arg;
+
+    return events_stream(g->events, client, follow);
+}
+
 static const struct control_command commands[] = {
-    {"status", answer_status}, {"flows", answer_flows}, {NULL, NULL}};
+    {.name = "status", .answer = answer_status},
+    {.name = "flows", .answer = answer_flows},
+    {.name = "events", .begin = begin_events},
+    {.name = NULL},
+};
 
 /* --- signals ------------------------------------------------------------------------------- */
 
@@ -326,6 +522,10 @@ static int set_sysctls(struct gateway *g)
     }
     /* SYN losses would switch MPTCP off for an hour (net.mptcp.blackhole_timeout). */
     err = guard_sysctl(g->guard, "net/mptcp/blackhole_timeout", "0");
+    if (err && err != -ENOENT)
+        return err;
+    /* Beside our own word (paths.c), and for what it cannot help. */
+    err = guard_sysctl(g->guard, "net/mptcp/stale_loss_cnt", "2");
     return err == -ENOENT ? 0 : err;
 }
 
@@ -394,9 +594,14 @@ static int start_uplinks(struct gateway *g)
         log_error(LABEL, "cannot read the uplinks' state: %s", strerror(-err));
         return err;
     }
-    for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
         apply_routes(g, uplinks_get(g->uplinks, i));
-    return 0;
+        tell_uplink(g, uplinks_get(g->uplinks, i));
+    }
+    err = vitals_new(&g->vitals, g->base, g->uplinks, &g->gauges, on_vitals_changed, g);
+    if (!err && g->config->route_unproxied)
+        err = unproxied_new(&g->unproxied, g->base, g->uplinks, &g->gauges, g->routes);
+    return err;
 }
 
 /* The table matches by name, so one that appears later is served then. */
@@ -412,11 +617,18 @@ static void check_lan(const struct gateway_config *config)
 
 static int start_paths(struct gateway *g)
 {
-    int err = paths_registry_new(&g->paths, g->base, g->uplinks, &g->gauges);
+    int err = paths_registry_new(&g->paths, g->base, g->uplinks, &g->gauges, g->events);
 
     if (err)
         log_error(LABEL, "cannot follow MPTCP events: %s", strerror(-err));
     return err;
+}
+
+static void on_activity(void *arg)
+{
+    struct gateway *g = arg;
+
+    vitals_wake(g->vitals);
 }
 
 static int start_carriers(struct gateway *g)
@@ -427,15 +639,19 @@ static int start_carriers(struct gateway *g)
     g->relays = relay_group_new(g->base, &limits);
     if (!g->relays)
         return -ENOMEM;
+    relay_group_watch_activity(g->relays, on_activity, g);
     g->trunk_context = (struct trunk_context){.base = g->base,
                                               .pool = relay_group_pool(g->relays),
                                               .uplinks = g->uplinks,
                                               .gauges = &g->gauges,
                                               .paths = g->paths,
+                                              .events = g->events,
                                               .suite = crypto_fastest_suite(),
                                               .dial_timeout_ms = g->config->dial_timeout_ms};
     int err = concentrators_new(&g->concentrators, &g->trunk_context, g->config,
                                 on_concentrators_changed, g);
+    if (!err)
+        err = truth_new(&g->truth, &g->trunk_context, g->concentrators);
     g->flow_context = (struct flow_context){.config = g->config,
                                             .trunks = &g->trunk_context,
                                             .concentrators = g->concentrators,
@@ -469,7 +685,10 @@ static int start_loop(struct gateway *g)
     g->reaper = event_new(g->base, -1, 0, on_reap, g);
     g->sampler = event_new(g->base, -1, EV_PERSIST, on_sample, g);
     g->drained = evtimer_new(g->base, on_drained, g);
-    return g->daemon && g->reaper && g->sampler && g->drained ? 0 : -ENOMEM;
+    g->settler = evtimer_new(g->base, on_settle, g);
+    g->events = events_new(g->base);
+    return g->daemon && g->reaper && g->sampler && g->drained && g->settler && g->events ? 0
+                                                                                         : -ENOMEM;
 }
 
 /* Nothing of the kernel's is changed before the guard stands, and nothing is intercepted before a
@@ -516,17 +735,22 @@ static int stop(struct gateway *g)
         list_remove(node);
         flow_free(flow_of_node(node));
     }
+    truth_free(g->truth);
     concentrators_free(g->concentrators);
     relay_group_free(g->relays);
     paths_registry_free(g->paths);
+    vitals_free(g->vitals);
+    unproxied_free(g->unproxied);
     routes_free(g->routes);
     uplinks_free(g->uplinks);
     control_free(g->control);
+    events_free(g->events);
     listener_free(g->listeners[0]);
     listener_free(g->listeners[1]);
     free_event(g->reaper);
     free_event(g->sampler);
     free_event(g->drained);
+    free_event(g->settler);
     daemon_free(g->daemon);
     int err = guard_free(g->guard);
     if (g->base)

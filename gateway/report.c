@@ -4,6 +4,7 @@
 
 #include "core/clock.h"
 #include "core/mptcp.h"
+#include "gateway/vitals.h"
 
 static void add_string(struct json_object *o, const char *key, const char *value)
 {
@@ -43,8 +44,8 @@ static struct json_object *concentrator_json(const struct concentrator_status *c
     return o;
 }
 
-static struct json_object *uplink_json(const struct uplink *u, uint8_t family, struct gauge *gauge,
-                                       enum role role)
+static struct json_object *uplink_json(const struct uplinks *uplinks, const struct uplink *u,
+                                       uint8_t family, struct gauge *gauge, enum role role)
 {
     struct json_object *o = json_object_new_object();
     const struct uplink_route *route = uplink_route(u, family);
@@ -52,20 +53,23 @@ static struct json_object *uplink_json(const struct uplink *u, uint8_t family, s
 
     if (route->address.family)
         addr_format_ip(&route->address, at);
-    gauge_sample(gauge, u, clock_now_ms());
+    gauge_sample(gauge, uplinks, u, clock_now_ms());
     add_string(o, "name", u->config->name);
     add_string(o, "interface", u->config->interface);
     add_string(o, "address", at);
-    add_string(o, "state", uplink_state_name(u->state));
-    add_string(o, "reason", u->reason);
+    add_string(o, "state", uplink_state_name(gauge_state(gauge, u)));
+    add_string(o, "reason", gauge_reason(gauge, u));
     add_string(o, "role", role_name(role));
     add_int(o, "cost", u->config->cost);
     add_decimal(o, "rtt_ms", gauge->rtt_us / 1000.0, 1);
+    add_decimal(o, "rtt_variation_ms", gauge->health.rttvar_us / 1000.0, 1);
+    add_decimal(o, "loss_percent", gauge->health.loss_permille / 10.0, 1);
     add_int(o, "rx_bytes", gauge->rx_bytes);
     add_int(o, "tx_bytes", gauge->tx_bytes);
     add_int(o, "rx_bps", gauge->rx_bps);
     add_int(o, "tx_bps", gauge->tx_bps);
     add_string(o, "mptcp", mptcp_truth_name(gauge->mptcp));
+    add_int(o, "idle_probe_bytes_per_day", vitals_idle_bytes_per_day(u->config));
     return o;
 }
 
@@ -78,8 +82,8 @@ static struct json_object *uplinks_json(const struct flow_context *c, struct gau
 
     gauges_schedule(gauges, uplinks, family, c->config->scheduler, UINT32_MAX, &schedule);
     for (size_t i = 0; i < uplinks_count(uplinks); i++)
-        json_object_array_add(
-            list, uplink_json(uplinks_get(uplinks, i), family, &gauges->of[i], schedule.roles[i]));
+        json_object_array_add(list, uplink_json(uplinks, uplinks_get(uplinks, i), family,
+                                                &gauges->of[i], schedule.roles[i]));
     return list;
 }
 

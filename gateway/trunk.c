@@ -62,6 +62,7 @@ struct trunk {
     struct paths *paths;
     bool challenged, asks_token;
     struct gauge *starting_on; /* where it counts as starting, or NULL */
+    struct gauge *plain_on;    /* likewise, as plain TCP */
 };
 
 const char *trunk_failure_name(enum trunk_failure why)
@@ -134,6 +135,9 @@ static void drop_connection(struct trunk *t)
     if (t->fd != -1)
         mptcp_reset(t->fd);
     t->fd = -1;
+    if (t->plain_on)
+        t->plain_on->plain--;
+    t->plain_on = NULL;
     paths_free(t->paths);
     t->paths = NULL;
     buffer_put(t->context->pool, t->flight);
@@ -227,7 +231,11 @@ static void challenged(struct trunk *t)
 
 static void welcomed(struct trunk *t)
 {
-    t->context->gauges->of[t->first_uplink].welcomed_ms = clock_now_ms();
+    struct gauge *gauge = &t->context->gauges->of[t->first_uplink];
+
+    gauge->welcomed_ms = clock_now_ms();
+    gauge->tcp_works = gauge->welcomed = true;
+    t->station->probe_port = t->greeting->reply.probe_port;
     if (t->paths)
         paths_allow_joins(t->paths);
     if (t->state == TRUNK_GREETING_OPENING) {
@@ -333,6 +341,10 @@ static void note_gauges(struct trunk *t)
     socklen_t len = sizeof(info);
 
     gauge->mptcp = t->is_mptcp ? MPTCP_OK : MPTCP_STRIPPED;
+    if (!t->is_mptcp) {
+        t->plain_on = gauge;
+        gauge->plain++;
+    }
     /* A retransmitted SYN says nothing of the round trip (Karn). */
     if (getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_rtt > 0 &&
         info.tcpi_total_retrans == 0)
@@ -507,6 +519,17 @@ static void dial_next(struct trunk *t)
 static void on_race(evutil_socket_t fd, short what, void *arg)
 {
     dial_next(arg);
+}
+
+void trunk_hurry(struct trunk *t)
+{
+    static const struct timeval now = {0};
+
+    if (t->state != TRUNK_DIALING || t->n_attempts == 0)
+        return;
+    const struct gauge *gauge = &t->context->gauges->of[t->attempts[t->n_attempts - 1].uplink];
+    if (gauge->health.doubtful || gauge_verdict(gauge) == HEALTH_DEAD)
+        event_add(t->race, &now);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)

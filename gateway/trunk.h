@@ -22,6 +22,7 @@ struct station {
     int64_t clock_offset_ms; /* protocol time = CLOCK_BOOTTIME + this */
     uint8_t token[HELLO_TOKEN];
     uint64_t challenged_ms; /* clock_now_ms() when token came; 0: never */
+    uint16_t probe_port;    /* where it answers probes; 0: it does not, or has not said so yet */
 };
 
 /* What all trunks of a gateway share. */
@@ -31,6 +32,7 @@ struct trunk_context {
     const struct uplinks *uplinks;
     struct gauges *gauges;
     struct paths_registry *paths;
+    struct events *events; /* where changes are told; NULL: nowhere */
     enum crypto_suite suite;
     uint32_t dial_timeout_ms;
 };
@@ -67,6 +69,8 @@ struct trunk_events {
 struct trunk *trunk_new(const struct trunk_context *context, struct station *station,
                         const struct schedule *schedule, const struct trunk_events *events,
                         void *arg);
+/* An uplink may have died, or has: a dial that waits for an answer there is raced at once. */
+void trunk_hurry(struct trunk *trunk);
 /* Right after trunk_new(): it says HELLO without the token at hand, to be challenged for a new one.
  */
 void trunk_ask_token(struct trunk *trunk);

@@ -44,6 +44,14 @@ static struct guard *start_guard(void)
     return guard;
 }
 
+/* Linux before 6.15 has the number only. */
+static bool path_manager_has_a_name(void)
+{
+    char value[64];
+
+    return sysctl_read("net/mptcp/path_manager", value, sizeof(value)) == 0;
+}
+
 /* Everything a gateway changes. */
 static void change_all(struct guard *guard)
 {
@@ -62,7 +70,10 @@ static void change_all(struct guard *guard)
     routes_free(routes);
     assert_int_equal(guard_sysctl(guard, "net/ipv4/ip_default_ttl", "77"), 0);
     assert_int_equal(guard_sysctl(guard, "net/ipv4/ip_default_ttl", "78"), 0);
-    assert_int_equal(guard_sysctl(guard, "net/mptcp/path_manager", "userspace"), 0);
+    if (path_manager_has_a_name())
+        assert_int_equal(guard_sysctl(guard, "net/mptcp/path_manager", "userspace"), 0);
+    else
+        assert_int_equal(guard_sysctl(guard, "net/mptcp/pm_type", "1"), 0);
     assert_int_equal(guard_sysctl(guard, "net/ipv4/ip_forward", "1"), 0);
 }
 
@@ -79,13 +90,18 @@ static bool sysctl_is(const char *name, const char *expected)
     return strcmp(value, expected) == 0;
 }
 
+static bool path_manager_is(const char *name, const char *number)
+{
+    return path_manager_has_a_name() ? sysctl_is("net/mptcp/path_manager", name)
+                                     : sysctl_is("net/mptcp/pm_type", number);
+}
+
 static bool all_there(void)
 {
     return holds("nft list table inet bondway") && holds("ip rule | grep -q 7170") &&
            holds("ip -6 rule | grep -q 7170") &&
            holds("ip route show table 7170 | grep -q local") &&
-           sysctl_is("net/ipv4/ip_default_ttl", "78") &&
-           sysctl_is("net/mptcp/path_manager", "userspace") &&
+           sysctl_is("net/ipv4/ip_default_ttl", "78") && path_manager_is("userspace", "1") &&
            sysctl_is("net/ipv4/ip_forward", "1");
 }
 
@@ -94,8 +110,8 @@ static bool nothing_there(void)
     return !holds("nft list table inet bondway") && !holds("ip rule | grep -q 7170") &&
            !holds("ip -6 rule | grep -q 7170") &&
            !holds("ip route show table all | grep -q 7170") &&
-           sysctl_is("net/ipv4/ip_default_ttl", "64") &&
-           sysctl_is("net/mptcp/path_manager", "kernel") && sysctl_is("net/ipv4/ip_forward", "0");
+           sysctl_is("net/ipv4/ip_default_ttl", "64") && path_manager_is("kernel", "0") &&
+           sysctl_is("net/ipv4/ip_forward", "0");
 }
 
 static void cleans_up_in_order(void **state)

@@ -1,0 +1,106 @@
+#include "gateway/changes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void add_text(struct json_object *figures, const char *key, const char *text)
+{
+    json_object_object_add(figures, key, json_object_new_string(text));
+}
+
+/* Nothing, where it was never measured. */
+static void add_rtt(struct json_object *figures, uint32_t rtt_us)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.1f", rtt_us / 1000.0);
+    if (rtt_us)
+        json_object_object_add(figures, "rtt_ms", json_object_new_double_s(rtt_us / 1000.0, text));
+}
+
+static void add_loss(struct json_object *figures, uint32_t permille)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.1f", permille / 10.0);
+    if (permille)
+        json_object_object_add(figures, "loss_percent",
+                               json_object_new_double_s(permille / 10.0, text));
+}
+
+static bool is_change(const struct uplink_told *told, const struct uplink_told *now)
+{
+    if (!told->told || told->state != now->state)
+        return true;
+    /* An address that goes with its uplink, or before it is up, is no change of its own. */
+    return now->state == UPLINK_DOWN ? strcmp(told->reason, now->reason) != 0
+                                     : !addr_equal_ip(&told->address, &now->address);
+}
+
+void changes_uplink(struct events *events, struct uplink_told *told, const struct uplink *uplink,
+                    uint8_t family, const struct gauge *gauge)
+{
+    struct uplink_told now = {.told = true,
+                              .state = gauge_state(gauge, uplink),
+                              .address = uplink_route(uplink, family)->address};
+    char text[ADDR_TEXT];
+
+    snprintf(now.reason, sizeof(now.reason), "%s", gauge_reason(gauge, uplink));
+    if (!is_change(told, &now))
+        return;
+    bool moved = told->told && told->state == now.state && now.state != UPLINK_DOWN;
+    struct event_note note = {.kind = "uplink",
+                              .name = uplink->config->name,
+                              .what = uplink_state_name(now.state),
+                              .before = told->told ? uplink_state_name(told->state) : NULL,
+                              .reason = moved ? "another address" : now.reason,
+                              .figures = json_object_new_object()};
+    if (now.address.family)
+        add_text(note.figures, "address", addr_format_ip(&now.address, text));
+    add_rtt(note.figures, gauge->rtt_us);
+    add_loss(note.figures, gauge->health.loss_permille);
+    events_add(events, &note);
+    *told = now;
+}
+
+void changes_path(struct events *events, const struct uplink *uplink, const char *what,
+                  const char *reason, uint32_t token)
+{
+    struct event_note note = {.kind = "path",
+                              .name = uplink->config->name,
+                              .what = what,
+                              .reason = reason,
+                              .figures = json_object_new_object()};
+    char text[16];
+
+    snprintf(text, sizeof(text), "%08x", token);
+    add_text(note.figures, "connection", text);
+    events_add(events, &note);
+}
+
+void changes_worth(struct events *events, const struct uplink *uplink, const struct worth *worth)
+{
+    struct event_note note = {.kind = "path",
+                              .name = uplink->config->name,
+                              .what = worth->slow ? "standby" : "active",
+                              .before = worth->slow ? "active" : "standby",
+                              .reason = worth->slow ? worth->reason : "is tried again"};
+
+    events_add(events, &note);
+}
+
+void changes_concentrator(struct events *events, enum concentrator_state before,
+                          const struct concentrator_status *now)
+{
+    struct event_note note = {.kind = "concentrator",
+                              .name = now->entry->name,
+                              .what = concentrator_state_name(now->state),
+                              .before = concentrator_state_name(before),
+                              .reason = now->reason,
+                              .figures = json_object_new_object()};
+    char text[ADDR_TEXT];
+
+    add_text(note.figures, "address", addr_format(&now->entry->address, text));
+    add_rtt(note.figures, now->rtt_us);
+    events_add(events, &note);
+}
