@@ -15,6 +15,7 @@
 #include "core/clock.h"
 #include "core/control.h"
 #include "core/daemon.h"
+#include "core/events.h"
 #include "core/log.h"
 #include "core/mptcp.h"
 
@@ -25,6 +26,7 @@ struct concentrator {
     const char *config_path;
     struct event_base *base;
     struct daemon *daemon;
+    struct events *events;
     struct control *control;
     struct kernel kernel;
     struct session_services services;
@@ -66,8 +68,33 @@ static struct json_object *answer_flows(void *arg)
     return all;
 }
 
+static int begin_events(void *arg, struct control_client *client, bool follow)
+{
+    struct concentrator *c = arg;
+
+    return events_stream(c->events, client, follow);
+}
+
 static const struct control_command commands[] = {
-    {"status", answer_status}, {"flows", answer_flows}, {NULL, NULL}};
+    {.name = "status", .answer = answer_status},
+    {.name = "flows", .answer = answer_flows},
+    {.name = "events", .begin = begin_events},
+    {.name = NULL},
+};
+
+/* What becomes of the concentrator itself. */
+static void tell(struct concentrator *c, const char *what, const char *reason)
+{
+    struct event_note note = {.kind = "concentrator",
+                              .name = "",
+                              .what = what,
+                              .reason = reason,
+                              .figures = json_object_new_object()};
+
+    json_object_object_add(note.figures, "gateways",
+                           json_object_new_int64((int64_t)peers_count(c->peers)));
+    events_add(c->events, &note);
+}
 
 /* ---- reload ---- */
 
@@ -139,6 +166,7 @@ static void on_reload(void *arg)
     if (!config) {
         log_error("reload", "nothing has changed; correct %s and send SIGHUP again",
                   c->config_path);
+        tell(c, "not reloaded", "the configuration has mistakes: see the log");
         return;
     }
     int err = peers_new(&peers, config, c->peers);
@@ -152,6 +180,7 @@ static void on_reload(void *arg)
         worker_reload(c->workers[i], peers);
     peers_unref(c->peers);
     c->peers = peers;
+    tell(c, "reloaded", "");
     log_info("reload", "done gateways=%zu", peers_count(peers));
 }
 
@@ -161,6 +190,7 @@ static void on_stop(void *arg)
 {
     struct concentrator *c = arg;
 
+    tell(c, "stopping", "");
     log_info("concentrator", "stopping: running flows have %d s to end, or a second signal",
              (int)drain_limit.tv_sec);
     event_add(c->drain_deadline, &drain_limit);
@@ -316,10 +346,12 @@ static int make_events(struct concentrator *c)
     c->drained_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (!c->base || c->drained_fd == -1)
         return -ENOMEM;
+    c->events = events_new(c->base);
     c->daemon = daemon_new(c->base, &handlers);
     c->on_drained = event_new(c->base, c->drained_fd, EV_READ | EV_PERSIST, on_drained, c);
     c->drain_deadline = evtimer_new(c->base, on_drain_deadline, c);
-    if (!c->daemon || !c->drain_deadline || !c->on_drained || event_add(c->on_drained, NULL) == -1)
+    if (!c->events || !c->daemon || !c->drain_deadline || !c->on_drained ||
+        event_add(c->on_drained, NULL) == -1)
         return -ENOMEM;
     return 0;
 }
@@ -388,6 +420,7 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
 static void concentrator_end(struct concentrator *c)
 {
     control_free(c->control);
+    events_free(c->events);
     for (size_t i = 0; i < c->n_workers; i++)
         worker_free(c->workers[i]);
     free(c->workers);
@@ -417,6 +450,7 @@ int concentrator_run(const char *config_path)
     int err = concentrator_start(&c, config);
     if (err == 0) {
         log_start(&c);
+        tell(&c, "started", "");
         event_base_dispatch(c.base);
         log_info("concentrator", "stopped");
     }

@@ -8,6 +8,10 @@
 
 /* Beyond the first one, for each connection: as many as Linux before 7.2 takes. */
 #define SUBFLOWS_WANTED 8
+/* Retransmission time-outs of a connection without an answer on a path until what is under way
+ * there is sent again on the others (4 by default): where a gateway's word of the path's death was
+ * lost. */
+#define STALE_LOSSES "2"
 
 static void check_enabled(void)
 {
@@ -76,6 +80,7 @@ void kernel_prepare(struct kernel *kernel)
     *kernel = (struct kernel){0};
     check_enabled();
     check_path_manager();
+    sysctl_set(&kernel->stale, "net/mptcp/stale_loss_cnt", STALE_LOSSES);
     int err = path_manager_new(&pm, NULL, NULL, NULL);
     if (err == 0) {
         err = raise_limits(kernel, pm);
@@ -86,11 +91,12 @@ void kernel_prepare(struct kernel *kernel)
 }
 
 /* Somebody else may have changed them in the meantime: then they are his. */
-void kernel_restore(const struct kernel *kernel)
+void kernel_restore(struct kernel *kernel)
 {
     struct path_manager *pm;
     struct path_limits now;
 
+    sysctl_restore(&kernel->stale);
     if (!kernel->changed || path_manager_new(&pm, NULL, NULL, NULL) < 0)
         return;
     if (path_manager_get_limits(pm, &now) == 0 && now.subflows == SUBFLOWS_WANTED &&
