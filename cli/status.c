@@ -38,18 +38,11 @@ static void print_headline(const struct screen *screen, struct json_object *answ
             units_time(view_number(answer, "uptime_s"), running), view_text(answer, "version"));
 }
 
-static enum paint paint_state(const char *state)
-{
-    if (strcmp(state, "up") == 0)
-        return PAINT_GOOD;
-    return strcmp(state, "down") == 0 || strcmp(state, "dead") == 0 ? PAINT_BAD : PAINT_WARN;
-}
-
 static void add_state(struct table *table, struct json_object *object)
 {
     const char *state = view_text(object, "state");
 
-    table_add(table, paint_state(state), state);
+    table_add(table, view_paint_state(state), state);
 }
 
 static void add_note(struct table *table, struct json_object *uplink)
@@ -69,6 +62,23 @@ static void add_loss(struct table *table, struct json_object *uplink)
 
     units_percent(view_number(uplink, "loss_percent"), text);
     table_add(table, PAINT_NONE, view_has(uplink, "loss_percent") ? text : NULL);
+}
+
+/* "probes, while idle: dsl 1.7 MB, lte 276 kB a day" */
+static void print_probe_cost(const struct screen *screen, struct json_object *uplinks)
+{
+    const char *before = "  probes, while idle: ";
+
+    for (size_t i = 0; i < view_length(uplinks); i++) {
+        struct json_object *uplink = json_object_array_get_idx(uplinks, i);
+        char text[UNITS_TEXT];
+        if (!view_has(uplink, "idle_probe_bytes_per_day"))
+            return;
+        units_bytes(view_count(uplink, "idle_probe_bytes_per_day"), text);
+        fprintf(screen->out, "%s%s %s", before, view_text(uplink, "name"), text);
+        before = ", ";
+    }
+    fputs(view_length(uplinks) ? " a day\n" : "", screen->out);
 }
 
 static void print_uplinks(const struct screen *screen, struct json_object *uplinks)
@@ -101,6 +111,7 @@ static void print_uplinks(const struct screen *screen, struct json_object *uplin
     if (table)
         table_print(table, screen);
     table_free(table);
+    print_probe_cost(screen, uplinks);
 }
 
 static void print_concentrators(const struct screen *screen, struct json_object *concentrators)
