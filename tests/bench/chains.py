@@ -121,14 +121,14 @@ class Bondway(Chain):
 
     def start(self) -> None:
         os.environ["BONDWAY"] = str(self.build / "cli/bondway")
-        self._bond = Bonded(self.lab, f'encryption = "{self.encryption}";\n', NO_LIMITS,
+        self.bond = Bonded(self.lab, f'encryption = "{self.encryption}";\n', NO_LIMITS,
                             start=False)
-        self.concentrator = self._bond.start_concentrator()
+        self.concentrator = self.bond.start_concentrator()
         # Not the Bonded one's way, which logs everything.
-        self.gateway = self._bond.gateway = self.lab.router.popen(
-            [self._bond.program, "gateway", "-c", self._bond.gateway_conf])
-        wait_for(self._bond.gateway_socket.exists, 10, "the gateway's control socket")
-        self._bond.wait_until_up()
+        self.gateway = self.bond.gateway = self.lab.router.popen(
+            [self.bond.program, "gateway", "-c", self.bond.gateway_conf])
+        wait_for(self.bond.gateway_socket.exists, 10, "the gateway's control socket")
+        self.bond.wait_until_up()
         self.lab.pin_congestion(self.lab.router)
 
     def stop(self) -> None:

@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "netlab"))
@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT / "tests" / "netlab"))
 from netlab import Host, Lab, Process, Uplink, wait_for  # noqa: E402
 
 PORT = 7171
+SPARE_PORT = 7172
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:")
 
 
@@ -40,36 +41,57 @@ def find_program(fast: bool = False) -> Path:
     return path
 
 
+def same_congestion(program: Path, lab: Lab) -> Dict[str, str]:
+    """What the daemons need in their environment so that every subflow has the congestion control of
+    the lab: where a namespace may not choose, netlab names it on the routes, and that reaches only
+    the first one (tests/bench/congestion.c). A sanitizer does not like to be preloaded before."""
+    library = program.parent.parent / "tests/bench/libbench-congestion.so"
+    if not library.exists() or b"__asan_init" in program.read_bytes():
+        return {}
+    return {"LD_PRELOAD": str(library), "BENCH_CONGESTION": lab.congestion}
+
+
 class Bonded:
     """start=False: only the files are written. gateway and concentrator take further lines of
-    configuration; address6: the gateway reaches the concentrator over IPv6."""
+    configuration; address6: the gateway reaches the concentrator over IPv6; spare: there is a second
+    concentrator on the VPS, with a port and a key of its own."""
 
     def __init__(self, lab: Lab, gateway: str = "", concentrator: str = "", start: bool = True,
                  address6: bool = False, environment: Optional[Dict[str, str]] = None,
-                 fast: bool = False) -> None:
+                 fast: bool = False, spare: bool = False) -> None:
         self.lab = lab
         self.program = find_program(fast)
-        self.environment = {**os.environ, **(environment or {})}
+        self.environment = {**os.environ, **same_congestion(self.program, lab),
+                            **(environment or {})}
         self.directory = lab.directory
         self.gateway_socket = self.directory / "gateway.sock"
         self.concentrator_socket = self.directory / "concentrator.sock"
         self.gateway: Optional[Process] = None
         self.concentrator: Optional[Process] = None
         self.key_file = self.write("home.key", self.new_key())
+        self.spare_socket = self.directory / "spare.sock"
+        self.spare: Optional[Process] = None
+        self.spare_key_file = self.write("spare.key", self.new_key()) if spare else None
         self.address = lab.vps.address6 if address6 else lab.vps.address
         self.configure_gateway(gateway)
         self.configure_concentrator(concentrator)
+        if spare:
+            self.spare_conf = self.write("spare.conf", self.concentrator_lines(
+                SPARE_PORT, self.spare_socket, self.spare_key_file))
         self._start = start
 
     def __enter__(self) -> "Bonded":
         if self._start:
             self.start_concentrator()
+            if self.spare_key_file:
+                self.start_spare()
             self.start_gateway()
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
-        with contextlib.ExitStack() as both:
-            both.callback(self.stop_concentrator, check=kind is None)
+        with contextlib.ExitStack() as all_of_them:
+            all_of_them.callback(self.stop_concentrator, check=kind is None)
+            all_of_them.callback(self.stop_spare, check=kind is None)
             self.stop_gateway(check=kind is None)
 
     # Files
@@ -90,19 +112,27 @@ class Bonded:
         return f"uplinks = ({', '.join(entries)});\n"
 
     def configure_gateway(self, lines: str = "", key_file: Optional[Path] = None) -> None:
+        stations = [("vps", PORT, key_file or self.key_file)]
+        if self.spare_key_file:
+            stations.append(("spare", SPARE_PORT, self.spare_key_file))
+        entries = [f'{{ name = "{name}"; address = "{self.address}"; port = {port}; '
+                   f'key_file = "{key}"; }}' for name, port, key in stations]
         self.gateway_conf = self.write(
             "gateway.conf",
             f'lan_interfaces = ["{self.lab.lan_interface}"];\n'
             f'control_socket = "{self.gateway_socket}";\n'
-            f'concentrators = ({{ name = "vps"; address = "{self.address}"; port = {PORT}; '
-            f'key_file = "{key_file or self.key_file}"; }});\n' + self.uplink_lines() + lines)
+            f'concentrators = ({", ".join(entries)});\n' + self.uplink_lines() + lines)
+
+    @staticmethod
+    def concentrator_lines(port: int, socket: Path, key_file: Path) -> str:
+        return (f'listen = ["0.0.0.0:{port}", "[::]:{port}"];\n'
+                f'control_socket = "{socket}";\n'
+                f'gateways = ({{ name = "home"; key_file = "{key_file}"; }});\n')
 
     def configure_concentrator(self, lines: str = "") -> None:
         self.concentrator_conf = self.write(
             "concentrator.conf",
-            f'listen = ["0.0.0.0:{PORT}", "[::]:{PORT}"];\n'
-            f'control_socket = "{self.concentrator_socket}";\n'
-            f'gateways = ({{ name = "home"; key_file = "{self.key_file}"; }});\n' + lines)
+            self.concentrator_lines(PORT, self.concentrator_socket, self.key_file) + lines)
 
     # Daemons. wrapper: a command that runs the daemon, as `setpriv` does.
 
@@ -123,6 +153,12 @@ class Bonded:
         process = self.launch_concentrator(wrapper)
         self._wait_for_start(process, self.concentrator_socket)
         return process
+
+    def start_spare(self) -> Process:
+        self.spare = self.lab.vps.popen([self.program, "concentrator", "-c", self.spare_conf],
+                                        log="spare", env=self.environment)
+        self._wait_for_start(self.spare, self.spare_socket)
+        return self.spare
 
     def start_gateway(self, until_up: bool = True, wrapper: Sequence[Any] = ()) -> Process:
         process = self.launch_gateway(wrapper)
@@ -150,6 +186,10 @@ class Bonded:
         process, self.concentrator = self.concentrator, None
         _stop(process, check)
 
+    def stop_spare(self, check: bool = True) -> None:
+        process, self.spare = self.spare, None
+        _stop(process, check)
+
     def kill_gateway(self) -> None:
         """SIGKILL."""
         process, self.gateway = self.gateway, None
@@ -158,6 +198,11 @@ class Bonded:
 
     def kill_concentrator(self) -> None:
         process, self.concentrator = self.concentrator, None
+        process.kill()
+        process.wait()
+
+    def kill_spare(self) -> None:
+        process, self.spare = self.spare, None
         process.kill()
         process.wait()
 
@@ -185,6 +230,10 @@ class Bonded:
 
     def uplink(self, name: str) -> Dict[str, Any]:
         return next(u for u in self.status()["uplinks"] if u["name"] == name)
+
+    def station(self, name: str) -> Dict[str, Any]:
+        """A concentrator, as the gateway sees it."""
+        return next(c for c in self.status()["concentrators"] if c["name"] == name)
 
     def wait_until_over(self, deadline: float = 30) -> None:
         """No flow is left, on either side."""
@@ -236,6 +285,13 @@ def kernel_state(host: Host) -> Dict[str, List[str]]:
             for name, command in commands.items()}
 
 
+def congestion_of_trunks(host: Host) -> Set[str]:
+    """The congestion controls of all connections between gateway and concentrator, at this end."""
+    shown = host.run(["ss", "-Htin", "state", "established",
+                      f"( sport = {PORT} or dport = {PORT} )"]).stdout
+    return set(re.findall(r"^\s+(?:\S+ )*?(\w+)(?: wscale:\S+)? rto:", shown, re.M))
+
+
 def interception(host: Host) -> bool:
     return host.run(["nft", "list", "table", "inet", "bondway"], check=False).returncode == 0
 
@@ -260,5 +316,5 @@ def _status_of(process: Process, field: str) -> int:
     return int(re.search(rf"^{field}:\s+(\d+)", text, re.M)[1])
 
 
-__all__ = ["Bonded", "Host", "Lab", "PORT", "Process", "Uplink", "descriptors", "find_program",
-           "interception", "kernel_state", "memory_kib", "wait_for", "wake_ups"]
+__all__ = ["Bonded", "Host", "Lab", "PORT", "Process", "Uplink", "congestion_of_trunks",
+           "descriptors", "find_program", "interception", "kernel_state", "memory_kib", "wait_for", "wake_ups"]

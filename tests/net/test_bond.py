@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import socket
-from typing import Any, List
+from typing import List
 
 import pytest
 
-from bonded import PORT, Bonded, Lab, Uplink, wait_for
+from bonded import PORT, Bonded, Host, Lab, Uplink, wait_for
 from capture import DSS, MP_CAPABLE, MP_JOIN, Capture, Segment
-from traffic import Background, address_of, goodput, pair, pour, read, take
+from traffic import Background, address_of, pair, pour, rates, read, take
 
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
 # A bare relay over the kernel's own MPTCP reaches 97.5 %.
 SHARE = 0.96
 WARM_UP, SECONDS = 3.0, 8.0
 PORTS = {"always": 5001, "never": 5002}
-
-
-def rates(ends: List[Any], direction: str) -> List[float]:
-    """Of connections, given by their (client, server): Mb/s, all at once."""
-    for client, server in ends:
-        Background(pour, server if direction == "down" else client)
-    result = goodput([client if direction == "down" else server for client, server in ends],
-                     WARM_UP, SECONDS)
-    for client, server in ends:
-        client.close()
-        server.close()
-    return result
 
 
 @pytest.mark.parametrize("direction", ["down", "up"])
@@ -41,9 +30,9 @@ def test_one_flow_carries_nearly_the_sum_of_both_uplinks(direction):
     with Lab() as lab, Bonded(lab, f"rules = ({rules});\n", fast=True) as bond:
         destination = lab.destinations[0]
         alone = rates([pair(lab.router, destination, uplink=uplink) for uplink in lab.uplinks],
-                      direction)
+                      direction, WARM_UP, SECONDS)
         for encryption, port in PORTS.items():
-            bonded, = rates([pair(lab.client, destination, port=port)], direction)
+            bonded, = rates([pair(lab.client, destination, port=port)], direction, WARM_UP, SECONDS)
             bond.wait_until_over()
             print(f"{encryption}, {direction}: {bonded:.1f} of {alone} Mb/s, "
                   f"{bonded / sum(alone):.1%}")
@@ -66,6 +55,30 @@ def test_a_young_flow_uses_both_uplinks(direction):
         client.close()
         server.close()
         pouring.result()
+
+
+def joined(host: Host) -> List[bool]:
+    """Of each subflow that joined a connection of the host: does it stand by?"""
+    shown = host.run(["ss", "-tniH"]).stdout
+    return ["b" in flags.lower() for flags in re.findall(r"tcp-ulp-mptcp flags:(\S+)", shown)
+            if "j" in flags.lower()]
+
+
+def test_a_flow_that_carries_little_keeps_to_one_uplink():
+    """A chat, a small page: the other uplink has joined, but stands by, at the far end as well. The
+    kernel would spread a single answer over both, and it would wait for the slower."""
+    with Lab() as lab, Bonded(lab) as bond:
+        client, server = pair(lab.client, lab.destinations[0])
+        for source, sink in (client, server), (server, client):
+            source.sendall(b"few words")
+            assert read(sink, 9) == b"few words"
+        wait_for(lambda: [subflow["role"] for subflow in bond.flow()["subflows"]
+                          if subflow["state"] == "established"] == ["active", "standby"], 20,
+                 "a second uplink that stands by")
+        for host in lab.router, lab.vps:
+            wait_for(lambda: joined(host) and all(joined(host)), 20, f"the same at {host.name}")
+        client.close()
+        server.close()
 
 
 def exchange(client: socket.socket, server: socket.socket, text: bytes) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-import threading
-from typing import Any, Tuple
+from typing import Any
 
 import pytest
 
 from bonded import Bonded, Lab, Uplink, wait_for
-from traffic import Background, Counter, Digest, offer_all, pair, take
+from traffic import Transfer
 
 DIRECTION = pytest.mark.parametrize("direction", ["down", "up"])
 
@@ -19,28 +18,6 @@ def equal_uplinks(**settings: Any) -> Any:
     begin there."""
     return [Uplink("dsl", down=60, up=60, delay=10, **settings),
             Uplink("lte", down=60, up=60, delay=30)]
-
-
-class Transfer:
-    """Runs until it is told to stop."""
-
-    def __init__(self, lab: Lab, direction: str, family: int = socket.AF_INET) -> None:
-        client, server = pair(lab.client, lab.destinations[0], family)
-        source, sink = (server, client) if direction == "down" else (client, server)
-        self._stop = threading.Event()
-        self._counter = Counter()
-        self._sent = Background(offer_all, source, 1 << 40, None, self._stop)
-        self._received = Background(take, sink, None, self._counter)
-
-    def wait_for(self, more: int, deadline: float = 30) -> None:
-        """For so many bytes more to arrive."""
-        goal = self._counter.total + more
-        wait_for(lambda: self._counter.total >= goal, deadline, f"{more} bytes more")
-
-    def finish(self) -> Tuple[Digest, Digest]:
-        """What was sent, and what has arrived."""
-        self._stop.set()
-        return self._sent.result(), self._received.result()
 
 
 def carried(bond: Bonded, uplink: str) -> int:

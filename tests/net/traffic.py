@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import dataclasses
 import hashlib
@@ -19,7 +20,7 @@ import threading
 import time
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
-from bonded import Host, Lab
+from bonded import Host, Lab, wait_for
 
 CHUNK = 256 * 1024
 # How long a read or a write may wait for the network. No test comes near it unless it fails.
@@ -149,6 +150,29 @@ class Counter:
     total = 0
 
 
+class Stamps(Counter):
+    """And when they came."""
+
+    def __init__(self) -> None:
+        self.times: List[float] = []
+        self._total = 0
+
+    @property
+    def total(self) -> int:  # type: ignore[override]
+        return self._total
+
+    @total.setter
+    def total(self, total: int) -> None:
+        self._total = total
+        self.times.append(time.monotonic())
+
+    def longest_gap(self, since: float) -> float:
+        """Of all that were not over before `since`; s."""
+        times = self.times[:]
+        begin = max(0, bisect.bisect(times, since) - 1)
+        return max((b - a for a, b in zip(times[begin:], times[begin + 1:])), default=0.0)
+
+
 def offer(connection: socket.socket, size: int, counter: Optional[Counter] = None,
           stop: Optional[threading.Event] = None) -> Digest:
     """Sends `size` random bytes, or fewer when told to stop."""
@@ -169,6 +193,25 @@ def offer_all(connection: socket.socket, size: int, counter: Optional[Counter] =
     digest = offer(connection, size, counter, stop)
     connection.shutdown(socket.SHUT_WR)
     return digest
+
+
+PACED = (1600, 0.008)  # bytes, s between them: 1.6 Mb/s
+
+
+def offer_paced(connection: socket.socket, size: int, counter: Optional[Counter] = None,
+                stop: Optional[threading.Event] = None) -> Digest:
+    """As offer_all(), but as a film or a call would, not as fast as it goes."""
+    digest, sent, (step, interval) = hashlib.sha256(), 0, PACED
+    begin = time.monotonic()
+    while sent < size and not (stop and stop.is_set()):
+        chunk = os.urandom(min(step, size - sent))
+        connection.sendall(chunk)
+        digest.update(chunk)
+        sent += len(chunk)
+        # Not a wait: this is the pace.
+        time.sleep(max(0.0, begin + sent / step * interval - time.monotonic()))
+    connection.shutdown(socket.SHUT_WR)
+    return Digest(sent, digest.hexdigest())
 
 
 def take(connection: socket.socket, size: Optional[int] = None,
@@ -220,11 +263,53 @@ class Background:
         return self._result
 
 
+class Transfer:
+    """A flow of the client's that runs until it is told to stop. patience: how long a read or a write
+    may wait. paced: as offer_paced()."""
+
+    def __init__(self, lab: Lab, direction: str, family: int = socket.AF_INET,
+                 patience: float = PATIENCE, paced: bool = False) -> None:
+        client, server = pair(lab.client, lab.destinations[0], family)
+        client.settimeout(patience)
+        server.settimeout(patience)
+        source, sink = (server, client) if direction == "down" else (client, server)
+        self._stop = threading.Event()
+        self._counter = Stamps()
+        self._sent = Background(offer_paced if paced else offer_all, source, 1 << 40, None, self._stop)
+        self._received = Background(take, sink, None, self._counter)
+
+    def wait_for(self, more: int, deadline: float = 30) -> None:
+        """For so many bytes more to arrive."""
+        goal = self._counter.total + more
+        wait_for(lambda: self._counter.total >= goal, deadline, f"{more} bytes more")
+
+    def longest_gap(self, since: float) -> float:
+        """Between arrivals; s. since: by time.monotonic()."""
+        return self._counter.longest_gap(since)
+
+    def finish(self) -> Tuple[Digest, Digest]:
+        """What was sent, and what has arrived."""
+        self._stop.set()
+        return self._sent.result(), self._received.result()
+
+
+def discard(connection: socket.socket, counter: Counter) -> None:
+    """Receives up to the end of the stream, without a look at it (MSG_TRUNC, tcp(7)): for what is
+    too fast for take()."""
+    buffer = bytearray(CHUNK)
+    with contextlib.suppress(OSError):
+        while True:
+            count = connection.recv_into(buffer, CHUNK, socket.MSG_TRUNC)
+            if not count:
+                break
+            counter.total += count
+
+
 def goodput(receivers: List[socket.socket], warm_up: float, seconds: float) -> List[float]:
     """Mb/s that each receives over `seconds`, after `warm_up` seconds. All at once."""
     counters = [Counter() for _ in receivers]
     for receiver, counter in zip(receivers, counters):
-        Background(take, receiver, None, counter)
+        Background(discard, receiver, counter)
     start = time.monotonic() + warm_up
     times: List[float] = []
     totals: List[List[int]] = []
@@ -233,6 +318,19 @@ def goodput(receivers: List[socket.socket], warm_up: float, seconds: float) -> L
         times.append(time.monotonic() - start)
         totals.append([counter.total for counter in counters])
     return [_slope(times, each) * 8e-6 for each in zip(*totals)]
+
+
+def rates(ends: List[Tuple[socket.socket, socket.socket]], direction: str, warm_up: float,
+          seconds: float) -> List[float]:
+    """Of connections, given by their (client, server): Mb/s, all at once. They are over then."""
+    for client, server in ends:
+        Background(pour, server if direction == "down" else client)
+    result = goodput([client if direction == "down" else server for client, server in ends],
+                     warm_up, seconds)
+    for client, server in ends:
+        client.close()
+        server.close()
+    return result
 
 
 def _slope(x: Sequence[float], y: Sequence[float]) -> float:

@@ -1,0 +1,108 @@
+"""The instruments of tests/bench/heal and tests/bench/scenarios, held to what is known."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from bonded import ROOT
+from scenario import LOSSLESS, QUEUE, RATE, RTT, Result, Scenario, Way, draw
+from traffic import SLACK
+
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+sys.path.insert(0, str(BENCH))
+
+from arrivals import STAMP, Arrivals, ArrivalsFile  # noqa: E402
+from healing import HealLab, known_pause  # noqa: E402
+
+RATE_BPS = 1000.0
+
+
+def steady(start: float, end: float, rate: float = RATE_BPS) -> list:
+    """An arrival each 10 ms."""
+    count = round((end - start) * 100)
+    return [(start + i / 100, round(rate / 100)) for i in range(count)]
+
+
+def test_a_gap():
+    """Also one that begins before one looks, and one that is not over yet."""
+    arrivals = Arrivals(steady(0, 1) + steady(1.5, 3))
+    assert arrivals.longest_gap(0.2, 2.9) == pytest.approx(0.51)
+    assert arrivals.longest_gap(1.3, 2.9) == pytest.approx(0.51)
+    assert arrivals.longest_gap(1.1, 1.3) == pytest.approx(0.51)
+    assert arrivals.longest_gap(1.6, 2.9) == pytest.approx(0.01)
+    assert arrivals.longest_gap(2.5, 4.0) == pytest.approx(1.01)
+    assert Arrivals([(0.0, 1)]).longest_gap(0.5, 2) == 2
+
+
+def test_a_recovery():
+    """Fails at 1 s, nothing for 0.5 s, then half the rate for 0.5 s, then all of it."""
+    arrivals = Arrivals(steady(0, 1) + steady(1.5, 2, RATE_BPS / 2) + steady(2, 5))
+    assert arrivals.recovery(1.0, RATE_BPS, 4.9) == pytest.approx(0.95, abs=0.1)
+    assert arrivals.recovery(1.0, RATE_BPS, 2.5) is None  # not proved yet
+    assert arrivals.recovery(0.0, RATE_BPS, 0.9) is None
+    assert arrivals.recovery(2.0, RATE_BPS, 4.9) == 0
+
+
+def test_a_flood_is_no_recovery():
+    """What had waited behind a lost segment comes at once; the rate is not back."""
+    arrivals = Arrivals(steady(0, 1) + steady(1.5, 1.6, RATE_BPS / 2) + [(1.6, 600)] +
+                        steady(1.6, 4, RATE_BPS / 2) + steady(4, 6))
+    assert arrivals.recovery(1.0, RATE_BPS, 5.9) == pytest.approx(2.9, abs=0.15)
+
+
+def test_the_lowest_rate():
+    arrivals = Arrivals(steady(0, 2) + steady(2, 3, RATE_BPS / 2) + steady(3, 5))
+    assert arrivals.lowest_rate(0.5, 4.5, 0.5) == pytest.approx(RATE_BPS / 2, rel=0.05)
+    assert arrivals.lowest_rate(3.1, 4.5, 0.5) == pytest.approx(RATE_BPS, rel=0.05)
+
+
+def test_a_file_of_stamps(tmp_path):
+    """Read while it grows, by halves of stamps too."""
+    path, data = tmp_path / "stamps", b"".join(STAMP.pack(i * 1000, 7) for i in range(100))
+    path.write_bytes(data[:1000])
+    stamps = ArrivalsFile(path)
+    stamps.update()
+    assert len(stamps.times) == 1000 // STAMP.size
+    with open(path, "ab") as more:
+        more.write(data[1000:])
+    stamps.update()
+    assert (stamps.total, stamps.times[-1]) == (700, pytest.approx(0.099))
+    stamps.close()
+
+
+@pytest.mark.parametrize("what", ["sender", "link"])
+def test_stamps_of_a_pause_of_known_length(what):
+    """The whole way: sender, link, receiver, file."""
+    link = os.environ.get("NETLAB_LINK", ROOT / "build/tests/netlab/netlab-link")
+    with HealLab() as lab:
+        took, seen = known_pause(lab, Path(link).parent.parent.parent, what, 0.2)
+    assert seen == pytest.approx(took, abs=0.004 * SLACK)
+    assert took > 0.2
+
+
+def test_scenarios_fill_the_space():
+    """Each dimension has one value in each of its slices; a third loses nothing; and the same seed
+    draws the same."""
+    scenarios = draw(40, 1)
+    assert scenarios == draw(40, 1) != draw(40, 2)
+    for way in (0, 1):
+        assert abs(sum(s.ways[way].loss == 0 for s in scenarios) - 40 / LOSSLESS) <= 1
+    for name, (least, most) in (("rate", RATE), ("rtt", RTT), ("queue", QUEUE)):
+        for way in (0, 1):
+            values = sorted(getattr(s.ways[way], name) for s in scenarios)
+            for i, value in enumerate(values):
+                lower, upper = (least * (most / least) ** ((i + k) / 40) for k in (0, 1))
+                # They are rounded, to whole ms and tenths of Mb/s.
+                assert lower - 0.6 <= value <= upper + 0.6, (name, i)
+
+
+def test_what_is_promised_of_a_scenario():
+    a, b, far = Way(10, 20, 0, 100), Way(30, 60, 0, 100), Way(30, 90, 0, 100)
+    alike, unlike = Scenario(0, (a, b)), Scenario(0, (a, far))
+    assert alike.alike and not unlike.alike
+    assert Result(alike, (10, 30), 36.1).kept and not Result(alike, (10, 30), 35.9).kept
+    assert Result(unlike, (10, 30), 29.2).kept and not Result(unlike, (10, 30), 29.0).kept
