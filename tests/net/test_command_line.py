@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 PROGRAM = os.environ.get("BONDWAY", str(Path(__file__).parents[2] / "build" / "cli" / "bondway"))
-COMMANDS = ["gateway", "concentrator", "status", "flows", "keygen"]
+COMMANDS = ["gateway", "concentrator", "status", "flows", "events", "keygen"]
 DAEMONS = ["gateway", "concentrator"]
-VIEWS = ["status", "flows"]
+VIEWS = ["status", "flows", "events"]
 KEY_LINE = re.compile(r"bondway1:[A-Za-z0-9_-]{54}\n")
 GATEWAY = {
     "role": "gateway", "version": "0.1.0", "uptime_s": 61.0,
@@ -30,6 +30,12 @@ GATEWAY = {
 FLOWS = [{"id": 1, "client": "192.168.1.2:5000", "destination": "203.0.113.5:443", "rule": "",
           "scheduler": "bond", "sealed": True, "age_s": 1.0, "rx_bytes": 1, "tx_bytes": 1,
           "subflows": []}]
+
+EVENTS = [{"seq": 1, "time": "2020-01-01T12:00:00.125Z", "boot_s": 41.25, "kind": "uplink",
+           "name": "dsl", "what": "up", "before": "", "reason": "", "figures": {"rtt_ms": 20.1}},
+          {"seq": 2, "time": "2020-01-01T12:00:01.500Z", "boot_s": 42.625, "kind": "uplink",
+           "name": "dsl", "what": "down", "before": "up", "reason": "no carrier", "held": 3}]
+EVENT_LINES = "".join(json.dumps(event) + "\n" for event in EVENTS).encode()
 
 
 def bondway(*words, **kwargs):
@@ -117,6 +123,8 @@ def test_options_without_their_argument():
                  "bondway gateway: option -c needs an argument; see bondway gateway --help\n")
     assert_usage(bondway("status", "--socket"),
                  "bondway status: option --socket needs an argument; see bondway status --help\n")
+    assert_usage(bondway("events", "--socket"),
+                 "bondway events: option --socket needs an argument; see bondway events --help\n")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["keygen"], ["gateway", "--keys"]])
@@ -309,3 +317,88 @@ def test_a_reader_that_goes_away(tmp_path):
         program.stdout.close()
         assert program.stderr.read() == b""
         assert program.wait(10) == -signal.SIGPIPE
+
+
+# ---- events ----
+
+@pytest.mark.parametrize("option", [[], ["--follow"], ["-f"]])
+def test_events_as_lines_of_json(option, tmp_path):
+    """One object a line; a daemon that ends is the end of one that was only asked, and a failure
+    for one that follows."""
+    request = "events follow" if option else "events"
+    with daemon(tmp_path / "s", {request: EVENT_LINES}):
+        result = bondway("events", "--json", *option, "--socket", tmp_path / "s")
+    assert [json.loads(line) for line in result.stdout.splitlines()] == EVENTS
+    end = (1, "bondway events: the daemon has ended\n") if option else (0, "")
+    assert (result.returncode, result.stderr) == end
+
+
+def test_events_for_a_person(tmp_path):
+    with daemon(tmp_path / "s", {"events": EVENT_LINES}):
+        result = bondway("events", "--socket", tmp_path / "s", env={"TZ": "UTC"})
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == """2020-01-01
+12:00:00.125  uplink dsl        up (rtt 20 ms)
+12:00:01.500  uplink dsl        up -> down: no carrier; 3 before it left out
+"""
+
+
+def test_no_events_yet(tmp_path):
+    with daemon(tmp_path / "s", {"events": b""}):
+        result = bondway("events", "--socket", tmp_path / "s")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("answer,complaint", [
+    (b"220 ready\r\n", "{path} did not answer as bondway does"),
+    (b'{"seq":1', "{path} did not answer as bondway does"),
+    (b'{"error":"unknown command"}\n', "unknown command")])
+def test_events_of_what_has_none(answer, complaint, tmp_path):
+    """Another program, one cut short, or an older bondway."""
+    with daemon(tmp_path / "s", {"events": answer}):
+        result = bondway("events", "--socket", tmp_path / "s")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"bondway events: {complaint.format(path=tmp_path / 's')}\n"
+
+
+@contextlib.contextmanager
+def followed(tmp_path, *options, stdout=subprocess.PIPE):
+    """bondway events --follow, of a daemon that says no more than EVENT_LINES."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    program = subprocess.Popen([PROGRAM, "events", "--follow", "--socket", tmp_path / "s", *options],
+                               stdout=stdout, stderr=subprocess.PIPE)
+    client, _ = listener.accept()
+    assert client.makefile().readline() == "events follow\n"
+    client.sendall(EVENT_LINES)
+    with listener, client, program:
+        yield program
+        if program.poll() is None:
+            program.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_following_until_interrupted(number, tmp_path):
+    with followed(tmp_path, "--json") as program:
+        for event in EVENTS:  # each is there at once, though it is no terminal
+            assert json.loads(program.stdout.readline()) == event
+        program.send_signal(number)
+        assert program.wait(10) == 0
+        assert (program.stdout.read(), program.stderr.read()) == (b"", b"")
+
+
+def test_following_for_a_reader_that_goes_away(tmp_path):
+    """`bondway events -f | grep -m1 down`: it ends with its reader, not at the next event."""
+    with followed(tmp_path) as program:
+        while b"down" not in program.stdout.readline():
+            pass
+        program.stdout.close()
+        assert program.wait(10) == 0
+        assert program.stderr.read() == b""
+
+
+def test_following_to_a_full_disk(tmp_path):
+    with open("/dev/full", "w") as full, followed(tmp_path, stdout=full) as program:
+        assert program.wait(10) == 1
+        assert b"No space left on device" in program.stderr.read()

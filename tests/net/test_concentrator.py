@@ -933,10 +933,12 @@ def test_mptcp_switched_off(make):
 
 
 def test_userspace_path_manager_is_reported(make):
-    setting = Path("/proc/sys/net/mptcp/path_manager")
-    setting.write_text("userspace")
+    setting, kernel, userspace = Path("/proc/sys/net/mptcp/path_manager"), "kernel", "userspace"
+    if not setting.exists():  # Linux before 6.15 has the number only
+        setting, kernel, userspace = setting.with_name("pm_type"), "0", "1"
+    setting.write_text(userspace)
     try:
         conc = make.start()
-        assert "sysctl -w net.mptcp.path_manager=kernel" in conc.log()
+        assert f"sysctl -w net.mptcp.{setting.name}={kernel}" in conc.log()
     finally:
-        setting.write_text("kernel")
+        setting.write_text(kernel)
