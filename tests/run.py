@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 JOBS = len(os.sched_getaffinity(0))
+KERNELS = ["6.1", "6.12"]
 CI = os.environ.get("CI") == "true"
 
 
@@ -131,6 +132,18 @@ def read_pytest(output: str, code: int) -> Result:
         result.details = output[begin.start() if begin else 0:].splitlines()[:300]
     elif result.skipped:
         result.details = re.findall(r"^SKIPPED .*$", output, re.M)
+    return settle(result, output, code)
+
+
+KERNEL = re.compile(r"^kernel \S+: (\d+) passed, (?:(\d+) skipped, )?(\d+) failed$", re.M)
+
+
+def read_kernel(output: str, code: int) -> Result:
+    """The last line of tests/kernels/run for one kernel, and what it has printed before."""
+    result, verdict = Result(), KERNEL.search(output)
+    if verdict:
+        passed, skipped, failed = (int(number or 0) for number in verdict.groups())
+        result = Result(passed, failed, skipped, output[:verdict.start()].splitlines())
     return settle(result, output, code)
 
 
@@ -287,11 +300,29 @@ def run_bench(runner: Runner) -> None:
     runner.run("bench", read_command, ROOT / "tests/bench/run")
 
 
+def run_heal(runner: Runner) -> None:
+    runner.build("plain")
+    runner.run("heal", read_command, ROOT / "tests/bench/heal")
+
+
+def run_scenarios(runner: Runner) -> None:
+    runner.build("plain")
+    runner.run("scenarios", read_command, ROOT / "tests/bench/scenarios", "--json",
+               LOGS / "scenarios.json")
+
+
+def run_kernels(runner: Runner) -> None:
+    runner.build("plain")
+    for version in KERNELS:
+        runner.run(f"kernel: {version}", read_kernel, ROOT / "tests/kernels/run", version)
+
+
 STEPS: Dict[str, Callable[[Runner], None]] = {
     "lint": run_lint, "unit": run_unit, "cross": run_cross, "fuzz": run_fuzz, "net": run_net,
-    "demo": run_demo, "bench": run_bench,
+    "demo": run_demo, "bench": run_bench, "heal": run_heal, "scenarios": run_scenarios,
+    "kernels": run_kernels,
 }
-USUAL = [name for name in STEPS if name != "bench"]
+USUAL = [name for name in STEPS if name not in ("bench", "heal", "scenarios", "kernels")]
 
 
 def give_back() -> None:

@@ -1,4 +1,6 @@
-/* For tests that need a network of their own: namespaces that live as long as the test. */
+/* For tests that need a network of their own: namespaces that live as long as the test. A program
+ * that uses them leaves out the case that SKIP_TEST names in the environment: cmocka has no option
+ * for it. */
 #ifndef TESTS_UNIT_NETNS_H
 #define TESTS_UNIT_NETNS_H
 
