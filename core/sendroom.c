@@ -157,12 +157,9 @@ uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *v)
     return bytes;
 }
 
-uint32_t sendroom_buffer(const struct sendroom *r, const struct sendroom_view *v)
+uint32_t sendroom_buffer(const struct sendroom *r)
 {
-    uint64_t mean = (uint64_t)r->bytes * 4 / 3;
-    uint64_t least = best_rate(r) * v->unloaded_us / 1000000 * 3 / 2;
-
-    return clamp(mean > least ? mean : least);
+    return clamp((uint64_t)r->bytes * 2);
 }
 
 static void view_paths(int fd, struct sendroom_view *v)
@@ -203,5 +200,5 @@ void sendroom_follow(struct sendroom *r, int fd, uint64_t written)
     view.delivered = written > view.under_way ? written - view.under_way : 0;
     view_paths(fd, &view);
     if (sendroom_decide(r, &view))
-        hold(fd, sendroom_buffer(r, &view));
+        hold(fd, sendroom_buffer(r));
 }
