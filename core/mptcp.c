@@ -103,7 +103,6 @@ static void fill(struct mptcp_subflow *out, const struct uapi_mptcp_subflow_addr
     out->rtt_us = tcp->rtt;
     out->min_rtt_us = tcp->min_rtt;
     out->unacked = tcp->unacked;
-    out->last_ack_ms = tcp->last_ack_recv;
     out->rx_bytes = tcp->bytes_received;
     out->tx_bytes = tcp->bytes_acked;
     out->retransmits = tcp->total_retrans;

@@ -44,7 +44,6 @@ struct mptcp_subflow {
     uint32_t rtt_us;             /* smoothed */
     uint32_t min_rtt_us;         /* of the last five minutes (net.ipv4.tcp_min_rtt_wlen) */
     uint32_t unacked;            /* segments under way */
-    uint32_t last_ack_ms;        /* since when nothing was acknowledged */
     uint64_t rx_bytes, tx_bytes; /* tcpi_bytes_received, tcpi_bytes_acked */
     uint32_t retransmits;
 };

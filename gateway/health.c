@@ -50,13 +50,6 @@
 #define LATE_US (25 * MS)
 #define GRACE_US (20 * MS)
 
-const char *health_verdict_name(enum health_verdict verdict)
-{
-    static const char *const names[] = {"probing", "up", "degraded", "dead"};
-
-    return names[verdict];
-}
-
 /* ---- time and numbers, none of which wraps ---- */
 
 static uint64_t since(uint64_t now_us, uint64_t then_us)

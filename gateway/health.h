@@ -45,7 +45,6 @@ enum health_verdict { HEALTH_PROBING, HEALTH_UP, HEALTH_DEGRADED, HEALTH_DEAD };
 /* Where packets are lost, seen from the router; BOTH also when that is unknown. DOWNWARD is for a
  * caller who knows more: silence alone looks like BOTH. */
 enum health_direction { HEALTH_BOTH, HEALTH_UPWARD, HEALTH_DOWNWARD };
-const char *health_verdict_name(enum health_verdict verdict);
 
 #define HEALTH_PROBES 64 /* how many are remembered; older ones are lost */
 

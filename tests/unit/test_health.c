@@ -469,14 +469,6 @@ static void anything_may_be_said(void **state)
     }
 }
 
-static void verdicts_have_names(void **state)
-{
-    assert_string_equal(health_verdict_name(HEALTH_PROBING), "probing");
-    assert_string_equal(health_verdict_name(HEALTH_UP), "up");
-    assert_string_equal(health_verdict_name(HEALTH_DEGRADED), "degraded");
-    assert_string_equal(health_verdict_name(HEALTH_DEAD), "dead");
-}
-
 /* ---- recorded traces ---- */
 
 struct replay {
@@ -588,7 +580,6 @@ int main(void)
         cmocka_unit_test_setup(a_line_that_dropped_and_was_healed, start),
         cmocka_unit_test_setup(a_radio_that_lost_all_upward, start),
         cmocka_unit_test_setup(a_queue_that_filled, start),
-        cmocka_unit_test(verdicts_have_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
