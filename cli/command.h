@@ -1,4 +1,6 @@
-/* The commands of the program: one file each, one row in main.c's table. */
+/* The commands of the program: one file each. What a command is, and which options it takes, is
+ * data: from it come the reading of its options, --help, the manual page and the completions of the
+ * shells, so that they cannot disagree. */
 #ifndef CLI_COMMAND_H
 #define CLI_COMMAND_H
 
@@ -7,19 +9,43 @@
 
 enum exit_code { EXIT_WELL = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_DEGRADED = 3 };
 
-/* argv[0] is the command's name. All return an exit code. */
-int gateway_command(int argc, char **argv);
-int concentrator_command(int argc, char **argv);
-int keygen_command(int argc, char **argv);
-int status_command(int argc, char **argv);
-int flows_command(int argc, char **argv);
-int events_command(int argc, char **argv);
+/* A table of these ends with a NULL name. */
+struct command_option {
+    int value;            /* what command_next_option() returns: its letter, or from 256 on */
+    const char *name;     /* without the "--" */
+    const char *argument; /* "FILE", "PATH": what stands behind it; NULL: nothing */
+    const char *help;     /* may have several lines */
+};
+
+#define COMMAND_OPTIONS_MAX 16
+
+struct command {
+    const char *name;
+    const char *summary;  /* a line, for the list of commands */
+    const char *text;     /* a paragraph: what it does */
+    const char *operands; /* "LINK": what stands behind the options; NULL: nothing may */
+    const struct command_option *options; /* but --help and --version, which all have; or NULL */
+    const char *notes;                    /* what follows them; or NULL */
+    const char *exit_status;              /* "0 well, 1 failed, 2 wrong usage" */
+    int (*run)(int argc, char **argv);    /* argv[0] is the name. Returns an exit code. */
+};
+
+extern const struct command gateway_command, concentrator_command, status_command, flows_command,
+    events_command, keygen_command;
+/* All of them, as they are listed; ends with NULL. */
+extern const struct command *const commands[];
+
+/* Reads the next option, in the manner of getopt_long(): returns its value, its argument in optarg;
+ * 0 after the last. -1: the command is over, with the exit code in *code: --help, --version, or a
+ * mistake, of which the person has been told. */
+int command_next_option(const struct command *command, int argc, char **argv, int *code);
+
+/* "--socket PATH", "-f, --follow": how the option is written. Returns out. */
+const char *command_show_option(const struct command_option *option, char *out, size_t len);
+/* The options that every command has. */
+extern const struct command_option command_common_options[];
 
 int command_version(void);
-/* After getopt_long() returned '?' or ':': says which option is wrong, and where help is. */
-int command_bad_option(char **argv, int result);
-/* Likewise, for an argument that is no option. */
-int command_unexpected(const char *command, const char *argument);
 /* Call last: output that did not arrive (a full disk) is a failure. */
 int command_finish(int code);
 

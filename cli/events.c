@@ -174,18 +174,6 @@ struct request {
     int lost; /* errno, when output did not arrive */
 };
 
-static int help(void)
-{
-    printf("Usage: bondway events [--json] [--follow] [--socket PATH]\n\n"
-           "Shows what has changed of uplinks, paths and concentrators, and why: the last 256\n"
-           "changes, the oldest first.\n\n"
-           "      --json         one JSON object a line\n"
-           "  -f, --follow       and every further change, until interrupted\n");
-    view_print_common_help();
-    printf("Exit status: 0 well, 1 nothing answers or the daemon ends, 2 wrong usage.\n");
-    return command_finish(EXIT_WELL);
-}
-
 /* Each line is out before the next is waited for: there may be none for days. */
 static bool on_line(void *arg, struct json_object *event)
 {
@@ -244,32 +232,38 @@ static int show(struct request *request)
 
 enum { LONG_JSON = 256, LONG_SOCKET };
 
-static const struct option options[] = {
-    {"json", no_argument, NULL, LONG_JSON},
-    {"follow", no_argument, NULL, 'f'},
-    {"socket", required_argument, NULL, LONG_SOCKET},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {NULL, 0, NULL, 0},
-};
-
-int events_command(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     struct request request = {.screen = screen_stdout()};
+    int option, code;
 
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, ":fhV", options, NULL)) != -1;) {
-        if (c == LONG_JSON)
+    while ((option = command_next_option(&events_command, argc, argv, &code)) > 0) {
+        if (option == LONG_JSON)
             request.json = true;
-        else if (c == 'f')
+        else if (option == 'f')
             request.follow = true;
-        else if (c == LONG_SOCKET)
-            request.socket = optarg;
         else
-            return c == 'h' ? help() : c == 'V' ? command_version() : command_bad_option(argv, c);
+            request.socket = optarg;
     }
-    if (optind < argc)
-        return command_unexpected("events", argv[optind]);
+    if (option < 0)
+        return code;
     begin_today(&request.page);
     return show(&request);
 }
+
+static const struct command_option options[] = {
+    {LONG_JSON, "json", NULL, "one JSON object a line"},
+    {'f', "follow", NULL, "and every further change, until interrupted"},
+    VIEW_SOCKET_OPTION(LONG_SOCKET),
+    {0, NULL, NULL, NULL},
+};
+
+const struct command events_command = {
+    .name = "events",
+    .summary = "show what has changed, and why",
+    .text = "Shows what has changed of uplinks, paths and concentrators, and why: the last 256\n"
+            "changes, the oldest first.",
+    .options = options,
+    .exit_status = "0 well, 1 nothing answers or the daemon ends, 2 wrong usage",
+    .run = run,
+};

@@ -94,13 +94,18 @@ enum exit_code view_flows(struct json_object *answer, const struct screen *scree
     return EXIT_WELL;
 }
 
-int flows_command(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    static const struct view view = {
-        "flows",
-        "Shows the connections that are carried now, and over which uplinks.",
-        view_flows,
-    };
+    static const struct view view = {&flows_command, view_flows};
 
     return view_run(&view, argc, argv);
 }
+
+const struct command flows_command = {
+    .name = "flows",
+    .summary = "show the connections that are carried now",
+    .text = "Shows the connections that are carried now, and over which uplinks.",
+    .options = view_options,
+    .exit_status = "0 well, 1 nothing answers, 2 wrong usage",
+    .run = run,
+};

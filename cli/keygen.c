@@ -1,20 +1,11 @@
 /* bondway keygen: a new key line on standard output. */
 #include <errno.h>
-#include <getopt.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/command.h"
 #include "core/crypto.h"
 #include "core/key.h"
-
-static const char usage[] =
-    "Usage: bondway keygen\n\n"
-    "Prints a new key, one line. A gateway and its concentrator share it: store it on both,\n"
-    "readable by root only:\n\n"
-    "  umask 077; bondway keygen > /etc/bondway/home.key\n\n"
-    "  -h, --help     this text\n"
-    "  -V, --version  the version\n";
 
 /* Past stdio, whose buffer would keep a copy. */
 static int print_key(const struct key *key)
@@ -50,24 +41,21 @@ static int generate(void)
     return code;
 }
 
-int keygen_command(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
-    };
+    int code;
 
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, ":hV", options, NULL)) != -1;) {
-        if (c == 'V')
-            return command_version();
-        if (c != 'h')
-            return command_bad_option(argv, c);
-        printf("%s", usage);
-        return command_finish(EXIT_WELL);
-    }
-    if (optind < argc)
-        return command_unexpected("keygen", argv[optind]);
-    return generate();
+    /* It has no option of its own. */
+    return command_next_option(&keygen_command, argc, argv, &code) < 0 ? code : generate();
 }
+
+const struct command keygen_command = {
+    .name = "keygen",
+    .summary = "make a key for a gateway and its concentrator",
+    .text =
+        "Prints a new key, one line. A gateway and its concentrator share it: store it on both,\n"
+        "readable by root only:\n\n"
+        "  umask 077; bondway keygen > /etc/bondway/home.key",
+    .exit_status = "0 well, 1 failed, 2 wrong usage",
+    .run = run,
+};

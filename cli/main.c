@@ -6,27 +6,12 @@
 #include "config/suggest.h"
 #include "core/crypto.h"
 
-struct command {
-    const char *name, *summary;
-    int (*run)(int argc, char **argv);
-};
-
-static const struct command commands[] = {
-    {"gateway", "carry the LAN's connections over all uplinks (on the router)", gateway_command},
-    {"concentrator", "receive them and dial their destinations (on the VPS)", concentrator_command},
-    {"status", "show what runs here", status_command},
-    {"flows", "show the connections that are carried now", flows_command},
-    {"events", "show what has changed, and why", events_command},
-    {"keygen", "make a key for a gateway and its concentrator", keygen_command},
-    {NULL, NULL, NULL},
-};
-
 static int help(void)
 {
     printf("Usage: bondway [COMMAND] [OPTIONS]\n\n"
            "Joins a router's Internet uplinks into one fast connection.\n\n");
-    for (const struct command *c = commands; c->name; c++)
-        printf("  %-14s%s\n", c->name, c->summary);
+    for (const struct command *const *c = commands; *c; c++)
+        printf("  %-14s%s\n", (*c)->name, (*c)->summary);
     printf("\nAlone, bondway shows the status. bondway COMMAND --help tells more of each;\n"
            "bondway --version prints the version.\n");
     return command_finish(EXIT_WELL);
@@ -36,9 +21,9 @@ static int unknown(const char *name)
 {
     const char *near = NULL;
 
-    for (const struct command *c = commands; c->name && !near; c++) {
-        if (suggest_close(name, c->name))
-            near = c->name;
+    for (const struct command *const *c = commands; *c && !near; c++) {
+        if (suggest_close(name, (*c)->name))
+            near = (*c)->name;
     }
     fprintf(stderr, "bondway: unknown command \"%s\"; ", name);
     if (near)
@@ -54,14 +39,14 @@ int main(int argc, char **argv)
 
     crypto_start();
     if (argc < 2)
-        return status_command(1, alone);
+        return status_command.run(1, alone);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return help();
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
         return command_version();
-    for (const struct command *c = commands; c->name; c++) {
-        if (strcmp(c->name, argv[1]) == 0)
-            return c->run(argc - 1, argv + 1);
+    for (const struct command *const *c = commands; *c; c++) {
+        if (strcmp((*c)->name, argv[1]) == 0)
+            return (*c)->run(argc - 1, argv + 1);
     }
     return unknown(argv[1]);
 }

@@ -11,11 +11,11 @@
 #include "gateway/gateway.h"
 
 struct role {
-    const char *name, *summary, *config;
+    const struct command *command;
+    const char *config;
     int (*run)(const char *config_path);
     bool (*check)(const char *config_path);
     const struct option_row *(*rows)(void);
-    const char *reload; /* what it takes to apply another configuration */
 };
 
 static bool check_gateway(const char *path)
@@ -34,42 +34,6 @@ static bool check_concentrator(const char *path)
     return config != NULL;
 }
 
-static const struct role gateway = {
-    "gateway",
-    "Runs on the router: takes the LAN's TCP connections, and carries each over all uplinks\n"
-    "to the concentrator.",
-    "/etc/bondway/gateway.conf",
-    gateway_run,
-    check_gateway,
-    gateway_config_rows,
-    "A new configuration takes a restart;",
-};
-static const struct role concentrator = {
-    "concentrator",
-    "Runs on the VPS: receives the gateways' connections, and dials their destinations.",
-    "/etc/bondway/concentrator.conf",
-    concentrator_run,
-    check_concentrator,
-    concentrator_config_rows,
-    "SIGHUP reads the configuration anew;",
-};
-
-static int help(const struct role *role)
-{
-    printf("Usage: bondway %s [-c FILE] [--check] [--syslog] [--debug]\n\n%s\n\n"
-           "  -c, --config FILE  the configuration; default %s\n"
-           "      --check        say what is wrong in it, and change nothing\n"
-           "      --keys         list the keys that it may hold\n"
-           "      --syslog       log to syslog, not to standard error\n"
-           "      --debug        log more\n"
-           "  -h, --help         this text\n"
-           "  -V, --version      the version\n\n"
-           "%s SIGTERM ends it in order, a second one at once.\n"
-           "Exit status: 0 well, 1 failed, 2 wrong usage or configuration.\n",
-           role->name, role->summary, role->config, role->reload);
-    return command_finish(EXIT_WELL);
-}
-
 static int check(const struct role *role, const char *path)
 {
     if (!role->check(path))
@@ -86,54 +50,81 @@ static int describe(const struct role *role)
 
 enum { LONG_CHECK = 256, LONG_KEYS, LONG_SYSLOG, LONG_DEBUG };
 
-static const struct option options[] = {
-    {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, LONG_CHECK},
-    {"keys", no_argument, NULL, LONG_KEYS},   {"syslog", no_argument, NULL, LONG_SYSLOG},
-    {"debug", no_argument, NULL, LONG_DEBUG}, {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0},
-};
-
 static int serve(const struct role *role, int argc, char **argv)
 {
     const char *path = role->config;
     bool check_only = false;
+    int option, code;
 
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, ":c:hV", options, NULL)) != -1;) {
-        switch (c) {
-        case 'c':
+    while ((option = command_next_option(role->command, argc, argv, &code)) > 0) {
+        if (option == 'c')
             path = optarg;
-            break;
-        case LONG_CHECK:
+        else if (option == LONG_CHECK)
             check_only = true;
-            break;
-        case LONG_KEYS:
+        else if (option == LONG_KEYS)
             return describe(role);
-        case LONG_SYSLOG:
+        else if (option == LONG_SYSLOG)
             log_use_syslog("bondway");
-            break;
-        case LONG_DEBUG:
+        else if (option == LONG_DEBUG)
             log_set_level(LOG_LEVEL_DEBUG);
-            break;
-        case 'h':
-            return help(role);
-        case 'V':
-            return command_version();
-        default:
-            return command_bad_option(argv, c);
-        }
     }
-    if (optind < argc)
-        return command_unexpected(role->name, argv[optind]);
+    if (option < 0)
+        return code;
     return check_only ? check(role, path) : role->run(path);
 }
 
-int gateway_command(int argc, char **argv)
+#define GATEWAY_CONFIG "/etc/bondway/gateway.conf"
+#define CONCENTRATOR_CONFIG "/etc/bondway/concentrator.conf"
+#define OPTIONS(config)                                                                            \
+    {'c', "config", "FILE", "the configuration; default " config},                                 \
+        {LONG_CHECK, "check", NULL, "say what is wrong in it, and change nothing"},                \
+        {LONG_KEYS, "keys", NULL, "list the keys that it may hold"},                               \
+        {LONG_SYSLOG, "syslog", NULL, "log to syslog, not to standard error"},                     \
+        {LONG_DEBUG, "debug", NULL, "log more"},                                                   \
+    {                                                                                              \
+        0, NULL, NULL, NULL                                                                        \
+    }
+
+static const struct command_option gateway_options[] = {OPTIONS(GATEWAY_CONFIG)};
+static const struct command_option concentrator_options[] = {OPTIONS(CONCENTRATOR_CONFIG)};
+
+static int run_gateway(int argc, char **argv)
 {
+    static const struct role gateway = {
+        &gateway_command, GATEWAY_CONFIG, gateway_run, check_gateway, gateway_config_rows,
+    };
+
     return serve(&gateway, argc, argv);
 }
 
-int concentrator_command(int argc, char **argv)
+const struct command gateway_command = {
+    .name = "gateway",
+    .summary = "carry the LAN's connections over all uplinks (on the router)",
+    .text =
+        "Runs on the router: takes the LAN's TCP connections, and carries each over all uplinks\n"
+        "to the concentrator.",
+    .options = gateway_options,
+    .notes = "A new configuration takes a restart; SIGTERM ends it in order, a second one at once.",
+    .exit_status = "0 well, 1 failed, 2 wrong usage or configuration",
+    .run = run_gateway,
+};
+
+static int run_concentrator(int argc, char **argv)
 {
+    static const struct role concentrator = {
+        &concentrator_command, CONCENTRATOR_CONFIG,      concentrator_run,
+        check_concentrator,    concentrator_config_rows,
+    };
+
     return serve(&concentrator, argc, argv);
 }
+
+const struct command concentrator_command = {
+    .name = "concentrator",
+    .summary = "receive them and dial their destinations (on the VPS)",
+    .text = "Runs on the VPS: receives the gateways' connections, and dials their destinations.",
+    .options = concentrator_options,
+    .notes = "SIGHUP reads the configuration anew; SIGTERM ends it in order, a second one at once.",
+    .exit_status = "0 well, 1 failed, 2 wrong usage or configuration",
+    .run = run_concentrator,
+};

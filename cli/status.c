@@ -274,13 +274,18 @@ enum exit_code view_status(struct json_object *answer, const struct screen *scre
     return gateway ? show_gateway(answer, screen) : show_concentrator(answer, screen);
 }
 
-int status_command(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    static const struct view view = {
-        "status",
-        "Shows what runs here, how well, and over what.",
-        view_status,
-    };
+    static const struct view view = {&status_command, view_status};
 
     return view_run(&view, argc, argv);
 }
+
+const struct command status_command = {
+    .name = "status",
+    .summary = "show what runs here",
+    .text = "Shows what runs here, how well, and over what.",
+    .options = view_options,
+    .exit_status = "0 well, 1 nothing answers, 2 wrong usage, 3 running but degraded",
+    .run = run,
+};

@@ -12,66 +12,21 @@
 
 #define WHY_MAX 512
 
-static const char gateway_socket[] = "/run/bondway/gateway.sock";
-static const char concentrator_socket[] = "/run/bondway/concentrator.sock";
+static const char gateway_socket[] = VIEW_GATEWAY_SOCKET;
+static const char concentrator_socket[] = VIEW_CONCENTRATOR_SOCKET;
 
 struct request {
     bool json;
     const char *socket; /* NULL: where a daemon listens by default */
 };
 
-void view_print_common_help(void)
-{
-    printf("      --socket PATH  ask there; default %s,\n"
-           "                     then %s\n"
-           "  -h, --help         this text\n"
-           "  -V, --version      the version\n\n",
-           gateway_socket, concentrator_socket);
-}
-
-static int help(const struct view *view)
-{
-    printf("Usage: bondway %s [--json] [--socket PATH]\n\n%s\n\n"
-           "      --json         the daemon's answer as one JSON document\n",
-           view->command, view->summary);
-    view_print_common_help();
-    printf("Exit status: 0 well, 1 nothing answers, 2 wrong usage%s.\n",
-           view->show == view_status ? ", 3 running but degraded" : "");
-    return command_finish(EXIT_WELL);
-}
-
 enum { LONG_JSON = 256, LONG_SOCKET };
 
-static const struct option options[] = {
-    {"json", no_argument, NULL, LONG_JSON},
-    {"socket", required_argument, NULL, LONG_SOCKET},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {NULL, 0, NULL, 0},
+const struct command_option view_options[] = {
+    {LONG_JSON, "json", NULL, "the daemon's answer as one JSON document"},
+    VIEW_SOCKET_OPTION(LONG_SOCKET),
+    {0, NULL, NULL, NULL},
 };
-
-/* False when all is said already; then *code is the exit code. */
-static bool parse_options(const struct view *view, int argc, char **argv, struct request *request,
-                          int *code)
-{
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, ":hV", options, NULL)) != -1;) {
-        if (c == LONG_JSON) {
-            request->json = true;
-        } else if (c == LONG_SOCKET) {
-            request->socket = optarg;
-        } else {
-            *code = c == 'h'   ? help(view)
-                    : c == 'V' ? command_version()
-                               : command_bad_option(argv, c);
-            return false;
-        }
-    }
-    if (optind == argc)
-        return true;
-    *code = command_unexpected(view->command, argv[optind]);
-    return false;
-}
 
 /* A router runs a gateway, a VPS a concentrator: whichever is there answers. */
 int view_ask(const char *socket, view_asker *ask, void *arg, char *why, size_t why_len)
@@ -105,14 +60,20 @@ int view_run(const struct view *view, int argc, char **argv)
 {
     struct screen screen = screen_stdout(), nowhere = {.out = NULL};
     struct request request = {0};
-    struct question question = {.command = view->command};
+    struct question question = {.command = view->command->name};
     char why[WHY_MAX];
-    int code;
+    int option, code;
 
-    if (!parse_options(view, argc, argv, &request, &code))
+    while ((option = command_next_option(view->command, argc, argv, &code)) > 0) {
+        if (option == LONG_JSON)
+            request.json = true;
+        else
+            request.socket = optarg;
+    }
+    if (option < 0)
         return code;
     if (view_ask(request.socket, ask_document, &question, why, sizeof(why))) {
-        fprintf(stderr, "bondway %s: %s\n", view->command, why);
+        fprintf(stderr, "bondway %s: %s\n", view->command->name, why);
         return EXIT_FAILED;
     }
     struct json_object *answer = question.answer;

@@ -12,7 +12,7 @@
 #include "cli/table.h"
 
 struct view {
-    const char *command, *summary; /* the summary ends in a full stop */
+    const struct command *command; /* its options are view_options; its name is what is asked */
     /* Prints the answer for a person. Returns the exit code that it stands for. */
     enum exit_code (*show)(struct json_object *answer, const struct screen *screen);
 };
@@ -24,8 +24,16 @@ int view_run(const struct view *view, int argc, char **argv);
 typedef int view_asker(void *arg, const char *socket, char *why, size_t why_len);
 /* At socket or, when that is NULL, wherever a daemon is by default. Returns what ask() does. */
 int view_ask(const char *socket, view_asker *ask, void *arg, char *why, size_t why_len);
-/* The lines of a help text that are the same for all: --socket, --help, --version. */
-void view_print_common_help(void);
+
+#define VIEW_GATEWAY_SOCKET "/run/bondway/gateway.sock"
+#define VIEW_CONCENTRATOR_SOCKET "/run/bondway/concentrator.sock"
+/* The row of a command that asks. */
+#define VIEW_SOCKET_OPTION(value)                                                                  \
+    {                                                                                              \
+        (value), "socket", "PATH",                                                                 \
+            "ask there; default " VIEW_GATEWAY_SOCKET ",\nthen " VIEW_CONCENTRATOR_SOCKET          \
+    }
+extern const struct command_option view_options[];
 
 /* The two views, apart from where the answer comes from. */
 enum exit_code view_status(struct json_object *answer, const struct screen *screen);
