@@ -237,6 +237,7 @@ def run_lint(runner: Runner) -> None:
     program = runner.build("plain") / "cli" / "bondway"
     runner.run("lint", read_lint, ROOT / "tests/lint/run", BONDWAY=str(program))
     runner.run("lint, held to its word", read_pytest, *PYTEST, ROOT / "tests/lint")
+    runner.run("manual", read_pytest, *PYTEST, ROOT / "tests/manual", BONDWAY=str(program))
 
 
 def run_unit(runner: Runner) -> None:
