@@ -16,12 +16,9 @@
 _Static_assert(sizeof(enum scheduler_kind) == sizeof(unsigned), "an enum is an unsigned");
 
 static const struct option_word schedulers[] = {
-    {"bond", SCHEDULER_BOND, 0},
-    {"failover", SCHEDULER_FAILOVER, OPTION_UNAVAILABLE},
-    {"overflow", SCHEDULER_OVERFLOW, OPTION_UNAVAILABLE},
-    {"latency", SCHEDULER_LATENCY, OPTION_UNAVAILABLE},
-    {"spread", SCHEDULER_SPREAD, OPTION_UNAVAILABLE},
-    {NULL, 0, 0},
+    {"bond", SCHEDULER_BOND, 0},         {"failover", SCHEDULER_FAILOVER, 0},
+    {"overflow", SCHEDULER_OVERFLOW, 0}, {"latency", SCHEDULER_LATENCY, 0},
+    {"spread", SCHEDULER_SPREAD, 0},     {NULL, 0, 0},
 };
 static const struct option_word encryptions[] = {
     {"auto", ENCRYPTION_AUTO, 0},

@@ -225,22 +225,23 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
 static const struct trunk_events warm_events = {
     .connected = on_connected, .welcomed = on_welcomed, .failed = on_failed};
 
-static void schedule_default(const struct concentrators *cs, const struct concentrator *c,
-                             struct schedule *out)
+/* What most flows will ask for. */
+static struct demand usual_demand(const struct concentrators *cs)
 {
-    gauges_schedule(cs->context->gauges, cs->context->uplinks, c->station.entry->address.family,
-                    cs->config->scheduler, UINT32_MAX, out);
+    return (struct demand){cs->config->scheduler, UINT32_MAX};
 }
 
 static bool dial_one(struct concentrator *c, bool asks_token)
 {
     struct concentrators *cs = c->all;
     struct warm *w = calloc(1, sizeof(*w));
+    struct demand demand = usual_demand(cs);
     struct schedule schedule;
 
     if (!w)
         return false;
-    schedule_default(cs, c, &schedule);
+    gauges_place(cs->context->gauges, cs->context->uplinks, c->station.entry->address.family,
+                 &demand, &schedule);
     w->concentrator = c;
     w->trunk = trunk_new(cs->context, &c->station, &schedule, &warm_events, w);
     if (!w->trunk) {
@@ -478,16 +479,15 @@ void concentrators_doubt(struct concentrators *cs, struct station *station)
 
 void concentrators_uplinks_changed(struct concentrators *cs)
 {
+    struct demand demand = usual_demand(cs);
+
     for (size_t i = 0; i < cs->count; i++) {
         struct concentrator *c = &cs->list[i];
-        struct schedule schedule;
-
-        schedule_default(cs, c, &schedule);
         list_each(node, &c->warm)
         {
             struct warm *w = list_entry(node, struct warm, node);
             if (trunk_paths(w->trunk))
-                paths_set_schedule(trunk_paths(w->trunk), &schedule);
+                trunk_reschedule(w->trunk, &demand);
             else if (c->state != CONCENTRATOR_UP)
                 bury(w); /* it dials by what was; below by what is */
         }

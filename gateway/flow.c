@@ -262,10 +262,16 @@ static int8_t client_dscp(int fd, uint8_t family)
     return family == 4 ? (int8_t)(syn[1] >> 2) : (int8_t)((syn[0] & 0x0f) << 2 | syn[1] >> 6);
 }
 
+static struct demand demand_of(const struct flow *f)
+{
+    return (struct demand){f->policy.scheduler, f->policy.uplinks};
+}
+
 /* A warm connection has all uplinks; a rule that allows only some needs one of its own. */
 static struct trunk *get_trunk(struct flow *f, struct station *station)
 {
     const struct flow_context *c = f->context;
+    struct demand demand = demand_of(f);
     struct schedule schedule;
     bool restricted =
         f->policy.uplinks != UINT32_MAX || f->policy.scheduler != c->config->scheduler;
@@ -275,8 +281,8 @@ static struct trunk *get_trunk(struct flow *f, struct station *station)
         trunk_adopt(trunk, &flow_events, f);
         return trunk;
     }
-    gauges_schedule(c->trunks->gauges, c->trunks->uplinks, station->entry->address.family,
-                    f->policy.scheduler, f->policy.uplinks, &schedule);
+    gauges_place(c->trunks->gauges, c->trunks->uplinks, station->entry->address.family, &demand,
+                 &schedule);
     return trunk_new(c->trunks, station, &schedule, &flow_events, f);
 }
 
@@ -341,32 +347,12 @@ void flow_free(struct flow *f)
     free(f);
 }
 
-/* While it begins, a flow has little under way: what is in doubt is done without. */
-static void drop_doubtful(const struct gauges *gauges, struct schedule *schedule)
-{
-    for (size_t i = 0; i < UPLINKS_MAX; i++) {
-        if (schedule->roles[i] == ROLE_STANDBY && gauges->of[i].health.doubtful)
-            schedule->roles[i] = ROLE_OFF;
-    }
-}
-
 void flow_reschedule(struct flow *f)
 {
-    const struct flow_context *c = f->context;
-    struct schedule schedule;
+    struct demand demand = demand_of(f);
 
-    if (f->state == FLOW_CLOSED || !f->trunk)
-        return;
-    if (!trunk_paths(f->trunk)) {
-        trunk_hurry(f->trunk);
-        return;
-    }
-    gauges_schedule(c->trunks->gauges, c->trunks->uplinks,
-                    trunk_station(f->trunk)->entry->address.family, f->policy.scheduler,
-                    f->policy.uplinks, &schedule);
-    if (f->state != FLOW_RELAYING)
-        drop_doubtful(c->trunks->gauges, &schedule);
-    paths_set_schedule(trunk_paths(f->trunk), &schedule);
+    if (f->state != FLOW_CLOSED && f->trunk)
+        trunk_reschedule(f->trunk, &demand);
 }
 
 void flow_give_up(struct flow *f)

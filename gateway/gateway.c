@@ -374,6 +374,8 @@ static void on_sample(evutil_socket_t fd, short what, void *arg)
         follow_verdict(g, u);
     }
     judge_worth(g, now_ms);
+    if (gauges_look(&g->gauges, g->uplinks, family_of(g), now_ms))
+        reschedule_all(g);
     follow_truth(g);
     list_each(node, &g->flows) flow_look(flow_of_node(node), now_ms);
 }

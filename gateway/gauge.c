@@ -145,25 +145,54 @@ bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, ui
     return changed;
 }
 
-void gauges_schedule(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
-                     enum scheduler_kind kind, uint32_t allowed, struct schedule *out)
+/* Returns how many there are. */
+static size_t view_all(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                       uint64_t now_ms, struct uplink_view *views)
 {
-    struct uplink_view views[UPLINKS_MAX];
     size_t n = uplinks_count(uplinks);
-    uint64_t now_ms = clock_now_ms();
 
     for (size_t i = 0; i < n; i++) {
         const struct uplink *u = uplinks_get(uplinks, i);
+        const struct gauge *g = &gauges->of[i];
         views[i] = (struct uplink_view){.usable = uplink_usable(u, family),
-                                        .dead = gauge_verdict(&gauges->of[i]) == HEALTH_DEAD,
-                                        .doubtful = gauges->of[i].health.doubtful,
-                                        .slow = gauges->of[i].worth.slow,
-                                        .stripped = gauges->of[i].mptcp == MPTCP_STRIPPED,
+                                        .dead = gauge_verdict(g) == HEALTH_DEAD,
+                                        .doubtful = g->health.doubtful,
+                                        .slow = g->worth.slow,
+                                        .stripped = g->mptcp == MPTCP_STRIPPED,
                                         .cost = u->config->cost,
-                                        .rtt_us = gauges->of[i].rtt_us,
-                                        .starting = gauges->of[i].starting,
-                                        .plain = gauges->of[i].plain,
-                                        .crowded = is_crowded(&gauges->of[i], now_ms)};
+                                        .weight = u->config->weight,
+                                        .rtt_us = g->rtt_us,
+                                        .loss_permille = loss_while_alive(&g->health),
+                                        .starting = g->starting,
+                                        .plain = g->plain,
+                                        .crowded = is_crowded(g, now_ms)};
     }
-    scheduler_decide(kind, views, n, allowed, out);
+    return n;
+}
+
+bool gauges_look(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                 uint64_t now_ms)
+{
+    struct uplink_view views[UPLINKS_MAX];
+    size_t n = view_all(gauges, uplinks, family, now_ms, views);
+
+    return scheduler_look(&gauges->memory, views, n, now_ms);
+}
+
+void gauges_schedule(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                     const struct demand *demand, const struct placement *placement,
+                     struct schedule *out)
+{
+    struct uplink_view views[UPLINKS_MAX];
+    size_t n = view_all(gauges, uplinks, family, clock_now_ms(), views);
+
+    scheduler_decide(demand, placement, &gauges->memory, views, n, out);
+}
+
+void gauges_place(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                  const struct demand *demand, struct schedule *out)
+{
+    struct placement newborn = {.turn = gauges->turns++, .home = UPLINK_NONE};
+
+    gauges_schedule(gauges, uplinks, family, demand, &newborn, out);
 }

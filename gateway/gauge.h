@@ -30,9 +30,11 @@ struct gauge {
     uint64_t sampled_ms; /* 0: never */
 };
 
-/* One gauge for each uplink, by its index. */
+/* One gauge for each uplink, by its index; and what schedulers keep. */
 struct gauges {
     struct gauge of[UPLINKS_MAX];
+    struct scheduler_memory memory;
+    uint32_t turns; /* connections that were placed so far */
 };
 
 void gauge_rtt(struct gauge *gauge, uint32_t rtt_us);
@@ -58,13 +60,21 @@ const char *gauge_reason(const struct gauge *gauge, const struct uplink *uplink)
 /* Once a second, after the samples: true when an uplink's worth in a bond has changed. */
 bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                         uint64_t now_ms);
+/* Likewise, after that: true when some scheduler gives other roles now. */
+bool gauges_look(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                 uint64_t now_ms);
 /* By every usable uplink no word comes from the concentrator: neither answers to probes nor, where
  * none was ever answered, a welcome. Then it is rather the concentrator that is silent. (Subflows
  * join one that hangs all the same: its kernel lets them.) */
 bool gauges_are_mute(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family);
 
-/* The schedule of a flow as things are now. family: of the concentrator's address. */
+/* The schedule of a connection as things are now. family: of the concentrator's address; placement:
+ * as in scheduler_decide(). */
 void gauges_schedule(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
-                     enum scheduler_kind kind, uint32_t allowed, struct schedule *out);
+                     const struct demand *demand, const struct placement *placement,
+                     struct schedule *out);
+/* The first one of a new connection: it is given its placement. */
+void gauges_place(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                  const struct demand *demand, struct schedule *out);
 
 #endif

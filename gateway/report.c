@@ -78,9 +78,10 @@ static struct json_object *uplinks_json(const struct flow_context *c, struct gau
     struct json_object *list = json_object_new_array();
     const struct uplinks *uplinks = c->trunks->uplinks;
     uint8_t family = c->config->concentrators[0].address.family;
+    struct demand demand = {c->config->scheduler, UINT32_MAX};
     struct schedule schedule;
 
-    gauges_schedule(gauges, uplinks, family, c->config->scheduler, UINT32_MAX, &schedule);
+    gauges_schedule(gauges, uplinks, family, &demand, NULL, &schedule);
     for (size_t i = 0; i < uplinks_count(uplinks); i++)
         json_object_array_add(list, uplink_json(uplinks, uplinks_get(uplinks, i), family,
                                                 &gauges->of[i], schedule.roles[i]));

@@ -1,4 +1,7 @@
-/* Which uplink plays which role for a flow: a pure function of policy and uplinks. */
+/* Which uplink plays which role for a flow. The door to gateway/schedulers, where each scheduler is
+ * a file and a row of the table in scheduler.c. All of it is pure: what is known of the uplinks,
+ * and the time, go in; roles come out. What a scheduler has to remember is plain data of its
+ * caller's. */
 #ifndef GATEWAY_SCHEDULER_H
 #define GATEWAY_SCHEDULER_H
 
@@ -17,18 +20,34 @@ const char *role_name(enum role role);
 
 /* What is known of an uplink when the decision falls. */
 struct uplink_view {
-    bool usable;   /* it has a way out */
-    bool dead;     /* which leads nowhere, as far as we know: the last resort */
-    bool doubtful; /* it may just have died */
-    bool slow;     /* it would slow a bond (gateway/worth.h) */
-    bool stripped; /* MPTCP does not survive on it */
-    uint32_t cost;
-    uint32_t rtt_us;   /* 0: not measured yet */
-    uint32_t starting; /* flows that are just beginning there */
-    uint32_t plain;    /* flows that have only this uplink, by plain TCP */
+    bool usable;    /* it has a way out */
+    bool dead;      /* which leads nowhere, as far as we know: the last resort */
+    bool doubtful;  /* it may just have died */
+    bool slow;      /* it would slow a bond (gateway/worth.h) */
+    bool stripped;  /* MPTCP does not survive on it */
+    bool saturated; /* it carries about all that it can, in one direction at least */
+    uint32_t cost, weight;
+    uint32_t rtt_us;                             /* smoothed; 0: not measured yet */
+    uint32_t loss_permille;                      /* of probes */
+    uint64_t down_capacity_bps, up_capacity_bps; /* what it can carry; 0: unknown */
+    uint32_t starting;                           /* flows that are just beginning there */
+    uint32_t plain; /* flows that have only this uplink, by plain TCP */
     /* The concentrator takes few more connections from there before one has proved who we are. */
     bool crowded;
 };
+
+/* What a flow asks for. */
+struct demand {
+    enum scheduler_kind scheduler;
+    uint32_t uplinks; /* bit i: uplink i may be used */
+};
+
+/* What a connection keeps from one decision to the next. */
+struct placement {
+    uint32_t turn; /* how many there were before it */
+    uint8_t home;  /* the uplink that it was given when it began, or UPLINK_NONE */
+};
+#define UPLINK_NONE UPLINKS_MAX
 
 struct schedule {
     enum role roles[UPLINKS_MAX];
@@ -39,10 +58,28 @@ struct schedule {
     /* Uplinks on which the first subflow may start, best first. */
     uint8_t order[UPLINKS_MAX];
     size_t n_order;
+    struct placement placement; /* for the next decision on the same connection */
 };
 
-/* allowed: bit i for uplink i. */
-void scheduler_decide(enum scheduler_kind kind, const struct uplink_view *uplinks, size_t n,
-                      uint32_t allowed, struct schedule *out);
+/* What schedulers remember of the uplinks, each in a member of its own. Zero: nothing yet. It is
+ * the same for all flows, whichever uplinks they may use. */
+struct scheduler_memory {
+    struct {
+        uint64_t
+            since_ms[UPLINKS_MAX];  /* it has been clearly better than the one before it; 0: not */
+        uint8_t order[UPLINKS_MAX]; /* the best first */
+        size_t n;
+    } latency;
+};
+
+/* Once a second while flows run. True when roles may have changed: decide anew for all flows. */
+bool scheduler_look(struct scheduler_memory *memory, const struct uplink_view *uplinks, size_t n,
+                    uint64_t now_ms);
+
+/* placement: of the connection, as it stands in its last schedule; at its birth, with its turn and
+ * no home. NULL: the roles that uplinks have for flows as a whole. */
+void scheduler_decide(const struct demand *demand, const struct placement *placement,
+                      const struct scheduler_memory *memory, const struct uplink_view *uplinks,
+                      size_t n, struct schedule *out);
 
 #endif

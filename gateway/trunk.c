@@ -521,7 +521,7 @@ static void on_race(evutil_socket_t fd, short what, void *arg)
     dial_next(arg);
 }
 
-void trunk_hurry(struct trunk *t)
+static void hurry(struct trunk *t)
 {
     static const struct timeval now = {0};
 
@@ -530,6 +530,31 @@ void trunk_hurry(struct trunk *t)
     const struct gauge *gauge = &t->context->gauges->of[t->attempts[t->n_attempts - 1].uplink];
     if (gauge->health.doubtful || gauge_verdict(gauge) == HEALTH_DEAD)
         event_add(t->race, &now);
+}
+
+/* While it begins, a flow has little under way: what is in doubt is done without. */
+static void drop_doubtful(struct trunk *t)
+{
+    bool begins = t->state != TRUNK_WARM && t->state != TRUNK_TAKEN;
+
+    for (size_t i = 0; begins && i < UPLINKS_MAX; i++) {
+        if (t->schedule.roles[i] == ROLE_STANDBY && t->context->gauges->of[i].health.doubtful)
+            t->schedule.roles[i] = ROLE_OFF;
+    }
+}
+
+void trunk_reschedule(struct trunk *t, const struct demand *demand)
+{
+    struct placement placement = t->schedule.placement;
+
+    if (!t->paths) {
+        hurry(t);
+        return;
+    }
+    gauges_schedule(t->context->gauges, t->context->uplinks, t->station->entry->address.family,
+                    demand, &placement, &t->schedule);
+    drop_doubtful(t);
+    paths_set_schedule(t->paths, &t->schedule);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)

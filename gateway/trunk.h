@@ -69,8 +69,9 @@ struct trunk_events {
 struct trunk *trunk_new(const struct trunk_context *context, struct station *station,
                         const struct schedule *schedule, const struct trunk_events *events,
                         void *arg);
-/* An uplink may have died, or has: a dial that waits for an answer there is raced at once. */
-void trunk_hurry(struct trunk *trunk);
+/* The uplinks have changed, or what is asked for: its subflows follow. A dial that waits for an
+ * answer where that may never come is raced at once. */
+void trunk_reschedule(struct trunk *trunk, const struct demand *demand);
 /* Right after trunk_new(): it says HELLO without the token at hand, to be challenged for a new one.
  */
 void trunk_ask_token(struct trunk *trunk);

@@ -174,7 +174,7 @@ def test_a_good_configuration(gateway_conf, concentrator_conf):
 def test_configuration_mistakes_name_line_and_remedy(gateway_conf):
     text = gateway_conf.read_text() + '''listen_prot = 1;
 max_flows = 0;
-scheduler = "latency";
+scheduler = "latencies";
 '''
     gateway_conf.write_text(text.replace("br-lan", "br lan"))
     assert_usage(bondway("gateway", "--check", "-c", gateway_conf), f'''\
@@ -182,7 +182,8 @@ scheduler = "latency";
 letters, digits, '.', '_' or '-'
 {gateway_conf}:4: unknown key "listen_prot"; did you mean "listen_port"?
 {gateway_conf}:5: max_flows is 0; write a whole number from 1 to 1000000
-{gateway_conf}:6: scheduler = "latency" is not available in this version; write "bond"
+{gateway_conf}:6: scheduler is "latencies"; write "bond", \
+"failover", "overflow", "latency" or "spread"
 ''')
 
 

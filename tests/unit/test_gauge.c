@@ -202,6 +202,14 @@ static void no_interface_no_rate(void **state)
 
 /* ---- the schedule ---- */
 
+static void schedule(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                     uint32_t allowed, struct schedule *out)
+{
+    struct demand demand = {SCHEDULER_BOND, allowed};
+
+    gauges_schedule(gauges, uplinks, family, &demand, NULL, out);
+}
+
 static void the_schedule_knows_what_was_measured(void **state)
 {
     static const struct uplink_config config;
@@ -216,15 +224,15 @@ static void the_schedule_knows_what_was_measured(void **state)
     }
     gauges.of[3].mptcp = MPTCP_STRIPPED;
     gauges.of[1].mptcp = MPTCP_OK;
-    gauges_schedule(&gauges, &uplinks, 4, SCHEDULER_BOND, UINT32_MAX, &s);
+    schedule(&gauges, &uplinks, 4, UINT32_MAX, &s);
     assert_int_equal(s.n_order, 2);
     assert_int_equal(s.order[0], 1);
     assert_int_equal(s.order[1], 0);
     assert_int_equal(s.roles[3], ROLE_OFF);
-    gauges_schedule(&gauges, &uplinks, 6, SCHEDULER_BOND, UINT32_MAX, &s);
+    schedule(&gauges, &uplinks, 6, UINT32_MAX, &s);
     assert_int_equal(s.n_order, 1);
     assert_int_equal(s.order[0], 2);
-    gauges_schedule(&gauges, &uplinks, 4, SCHEDULER_BOND, 1u << 0 | 1u << 2, &s);
+    schedule(&gauges, &uplinks, 4, 1u << 0 | 1u << 2, &s);
     assert_int_equal(s.n_order, 1);
     assert_int_equal(s.order[0], 0);
 }
@@ -233,7 +241,7 @@ static uint8_t first_of(const struct gauges *gauges, const struct uplinks *uplin
 {
     struct schedule s;
 
-    gauges_schedule(gauges, uplinks, 4, SCHEDULER_BOND, UINT32_MAX, &s);
+    schedule(gauges, uplinks, 4, UINT32_MAX, &s);
     assert_int_equal(s.n_order, uplinks->n);
     return s.order[0];
 }
@@ -333,13 +341,13 @@ static void the_schedule_knows_the_dead_and_the_doubtful(void **state)
     gauges.of[2].health.doubtful = true;
     gauges.of[3].health = (struct health){.verdict = HEALTH_DEAD};
     gauges.of[3].tcp_works = true; /* its probes are blocked */
-    gauges_schedule(&gauges, &uplinks, 4, SCHEDULER_BOND, UINT32_MAX, &s);
+    schedule(&gauges, &uplinks, 4, UINT32_MAX, &s);
     assert_int_equal(s.roles[0], ROLE_ACTIVE);
     assert_int_equal(s.roles[1], ROLE_OFF);
     assert_int_equal(s.roles[2], ROLE_STANDBY);
     assert_int_equal(s.roles[3], ROLE_ACTIVE);
     assert_int_equal(s.order[2], 2);
-    gauges_schedule(&gauges, &uplinks, 4, SCHEDULER_BOND, 1u << 1, &s);
+    schedule(&gauges, &uplinks, 4, 1u << 1, &s);
     assert_int_equal(s.roles[1], ROLE_ACTIVE);
 }
 

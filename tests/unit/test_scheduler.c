@@ -9,6 +9,17 @@
 
 #define N 4
 
+/* For a new connection, by schedulers that remember nothing. */
+static void decide(enum scheduler_kind kind, const struct uplink_view *u, size_t n,
+                   uint32_t allowed, struct schedule *out)
+{
+    struct demand demand = {kind, allowed};
+    struct placement newborn = {.home = UPLINK_NONE};
+    struct scheduler_memory memory = {0};
+
+    scheduler_decide(&demand, &newborn, &memory, u, n, out);
+}
+
 static bool may_be_used(const struct uplink_view *u, uint32_t allowed, size_t i)
 {
     return u[i].usable && (allowed >> i & 1);
@@ -72,7 +83,7 @@ static void check_bond(const struct uplink_view *u, size_t n, uint32_t allowed)
     size_t used = 0, active = 0;
 
     memset(&s, 0xa5, sizeof(s)); /* what was there before does not matter */
-    scheduler_decide(SCHEDULER_BOND, u, n, allowed, &s);
+    decide(SCHEDULER_BOND, u, n, allowed, &s);
     for (size_t i = 0; i < UPLINKS_MAX; i++) {
         assert_int_equal(s.roles[i], role_of(u, n, allowed, i));
         used += s.roles[i] != ROLE_OFF;
@@ -165,7 +176,7 @@ static void starts_spread_by_what_begins_already(void **state)
     struct schedule s;
 
     for (int i = 0; i < 80; i++) {
-        scheduler_decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+        decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
         u[s.order[0]].starting++;
         on[s.order[0]]++;
     }
@@ -180,10 +191,10 @@ static void a_crowded_uplink_comes_last(void **state)
                                {.usable = true, .rtt_us = 60000}};
     struct schedule s;
 
-    scheduler_decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+    decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
     assert_int_equal(s.order[0], 1);
     u[1].stripped = true; /* better a wait than a flow on one path */
-    scheduler_decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+    decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
     assert_int_equal(s.order[0], 0);
 }
 
@@ -192,7 +203,7 @@ static enum role role_beside(struct uplink_view one, struct uplink_view other)
     struct uplink_view u[2] = {one, other};
     struct schedule s;
 
-    scheduler_decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+    decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
     return s.roles[0];
 }
 
@@ -234,10 +245,10 @@ static void who_is_not_allowed_helps_nobody(void **state)
     struct uplink_view u[2] = {{.usable = true, .doubtful = true}, {.usable = true}};
     struct schedule s;
 
-    scheduler_decide(SCHEDULER_BOND, u, 2, 1, &s);
+    decide(SCHEDULER_BOND, u, 2, 1, &s);
     assert_int_equal(s.roles[0], ROLE_ACTIVE);
     u[0] = (struct uplink_view){.usable = true, .dead = true};
-    scheduler_decide(SCHEDULER_BOND, u, 2, 1, &s);
+    decide(SCHEDULER_BOND, u, 2, 1, &s);
     assert_int_equal(s.roles[0], ROLE_ACTIVE);
     assert_int_equal(s.roles[1], ROLE_OFF);
 }
@@ -248,14 +259,115 @@ static void the_doubtful_start_last(void **state)
                                {.usable = true, .rtt_us = 900000, .crowded = true}};
     struct schedule s;
 
-    scheduler_decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+    decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
     assert_int_equal(s.order[0], 1);
     assert_int_equal(s.order[1], 0); /* yet it may, when the other does not answer */
     assert_int_equal(s.n_order, 2);
     u[1].doubtful = true;
     u[1].crowded = false;
-    scheduler_decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+    decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
     assert_int_equal(s.order[0], 0);
+}
+
+/* ---- failover ---- */
+
+/* Who is active, or UPLINK_NONE. */
+static size_t lead_of(const struct schedule *s)
+{
+    size_t lead = UPLINK_NONE;
+
+    for (size_t i = 0; i < UPLINKS_MAX; i++) {
+        if (s->roles[i] == ROLE_ACTIVE) {
+            assert_int_equal(lead, UPLINK_NONE); /* one */
+            lead = i;
+        }
+    }
+    return lead;
+}
+
+/* Every candidate stands by but one, with which the order begins. */
+static size_t sole_lead(const struct schedule *s)
+{
+    size_t lead = lead_of(s), standby = 0;
+
+    for (size_t i = 0; i < UPLINKS_MAX; i++)
+        standby += s->roles[i] == ROLE_STANDBY;
+    assert_false(s->narrows);
+    assert_int_equal(s->n_order, standby + (lead != UPLINK_NONE));
+    return lead;
+}
+
+static const struct failover_case {
+    const char *why;
+    struct uplink_view u[3];
+    uint32_t allowed;
+    size_t lead;
+    uint8_t first; /* to be dialled */
+    size_t used;
+} failovers[] = {
+    {"the cheapest",
+     {{.usable = true, .cost = 10}, {.usable = true, .cost = 0}, {.usable = true, .cost = 5}},
+     7,
+     1,
+     1,
+     3},
+    {"the first of equally cheap ones, whatever their delay",
+     {{.usable = true, .rtt_us = 90000}, {.usable = true, .rtt_us = 1000}, {.usable = true}},
+     7,
+     0,
+     0,
+     3},
+    {"what would slow a bond may lead",
+     {{.usable = true, .slow = true}, {.usable = true}, {.usable = true}},
+     7,
+     0,
+     0,
+     3},
+    {"in doubt, the next one; the first is still in the order, since it may live",
+     {{.usable = true, .doubtful = true}, {.usable = true, .cost = 1}, {.usable = true, .cost = 2}},
+     7,
+     1,
+     1,
+     3},
+    {"all in doubt: as ever",
+     {{.usable = true, .doubtful = true}, {.usable = true, .doubtful = true}, {0}},
+     7,
+     0,
+     0,
+     2},
+    {"the dead are no standby",
+     {{.usable = true, .dead = true}, {.usable = true, .cost = 1}, {.usable = true, .cost = 1}},
+     7,
+     1,
+     1,
+     2},
+    {"all dead: the cheapest of them",
+     {{.usable = true, .dead = true, .cost = 2}, {.usable = true, .dead = true}, {0}},
+     7,
+     1,
+     1,
+     2},
+    {"no subflow joins where MPTCP is stripped",
+     {{.usable = true, .stripped = true}, {.usable = true, .cost = 1}, {.usable = true, .cost = 2}},
+     7,
+     1,
+     1,
+     2},
+    {"what is not allowed", {{.usable = true}, {.usable = true}, {.usable = true}}, 6, 1, 1, 2},
+    {"none", {{0}, {0}, {0}}, 7, UPLINK_NONE, 0, 0},
+};
+
+static void failover_prefers_the_cheapest_that_is_well(void **state)
+{
+    for (size_t i = 0; i < sizeof(failovers) / sizeof(failovers[0]); i++) {
+        const struct failover_case *c = &failovers[i];
+        struct schedule s;
+
+        decide(SCHEDULER_FAILOVER, c->u, 3, c->allowed, &s);
+        if (sole_lead(&s) != c->lead || s.n_order != c->used || s.order[0] != c->first)
+            fail_msg("%s: lead %zu, first %u, %zu used", c->why, lead_of(&s), s.order[0],
+                     s.n_order);
+    }
 }
 
 int main(void)
@@ -271,6 +383,7 @@ int main(void)
         cmocka_unit_test(any_number_of_uplinks),
         cmocka_unit_test(the_slowest_comes_last),
         cmocka_unit_test(roles_have_names),
+        cmocka_unit_test(failover_prefers_the_cheapest_that_is_well),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
