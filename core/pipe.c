@@ -9,6 +9,8 @@
 
 /* What may be read in one turn, so that one fast flow does not keep the others waiting. */
 #define TURN_BYTES (256 * 1024)
+/* What is left of a turn below this is left to the next one: no read is that small. */
+#define LEAST_READ 4096
 /* A read that brings so much is followed by a larger one, if the sink has room for it. */
 #define BULK_READ (16 * 1024)
 /* Full records that fit the workspace. */
@@ -250,6 +252,8 @@ static size_t stroke(const struct turn *t)
 {
     struct pipe *p = t->pipe;
 
+    if (p->limit && t->budget < BUFFER_SIZE)
+        return t->budget;
     /* It has only grown since it was known: the kernel need be asked only where it matters. */
     if (p->bulk && p->room < t->budget)
         p->room = sink_room(p);
@@ -313,6 +317,8 @@ static enum pipe_result fill(struct turn *t)
         room += spans[i].iov_len;
     t->drained = (size_t)n < room;
     t->budget -= (size_t)n < t->budget ? (size_t)n : t->budget;
+    if (t->budget < LEAST_READ)
+        t->budget = 0;
     p->bulk = n >= BULK_READ;
     p->traffic += (uint64_t)n;
     if (p->kind == PIPE_SEAL)
@@ -405,6 +411,8 @@ enum pipe_result pipe_pump(struct pipe *p)
     struct turn t = {.pipe = p, .budget = TURN_BYTES};
     enum pipe_result r;
 
+    if (p->limit && p->limit < TURN_BYTES)
+        t.budget = p->limit < LEAST_READ ? 0 : p->limit;
     if (p->stage == PIPE_ENDED)
         return PIPE_DONE;
     r = flush_held(p);

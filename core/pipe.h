@@ -47,14 +47,15 @@ struct pipe {
     size_t ready;                 /* so many bytes of it are to be written, the rest is raw */
     size_t room;                  /* that the sink had at least, when the kernel was asked */
     bool bulk;                    /* the last read brought much: it may be a larger one now */
-    bool owes_pong;               /* PIPE_SEAL: the peer's PING is to be answered with pong[] */
+    size_t limit;   /* no more is read in one turn, below 4 KiB nothing; 0: no limit */
+    bool owes_pong; /* PIPE_SEAL: the peer's PING is to be answered with pong[] */
     uint8_t pong[8];
     uint64_t bytes;   /* payload written to the sink, or sealed for it */
     uint64_t traffic; /* grows whenever anything moves, records without payload too */
 };
 
-/* Moves bytes until the source is drained, the sink is full, or others have waited long enough
- * (then PIPE_WANT_READ, and the source is still readable). */
+/* Moves bytes until the source is drained, the sink is full, the limit is reached, or others have
+ * waited long enough (in both cases PIPE_WANT_READ, and the source is still readable). */
 enum pipe_result pipe_pump(struct pipe *pipe);
 
 /* Puts bytes that were read from the source already in front (taken). */

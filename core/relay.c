@@ -20,7 +20,7 @@
 #define BUFFERS_KEPT 16
 #define SWEEP_MS 15000
 #define ACTIVITY_MS 50
-/* After so many bytes to far, what is under way there is looked at. */
+/* While nothing bounds what is under way to far, that is looked at after so many bytes. */
 #define ROOM_BYTES (32 * 1024)
 static const struct timeval linger_interval = {.tv_usec = 20 * 1000};
 /* How long a RESET record may take to leave before the connection itself is reset. */
@@ -44,13 +44,14 @@ struct relay_group {
     uint64_t active_ms; /* when it was called last */
 };
 
-enum channel_waits { WAITS_FOR_NOTHING, WAITS_TO_READ, WAITS_TO_WRITE };
+enum channel_waits { WAITS_FOR_NOTHING, WAITS_TO_READ, WAITS_TO_WRITE, WAITS_FOR_ROOM };
 
 /* One direction: the pipe, and the events of its two sockets. */
 struct channel {
     struct relay *relay;
     struct pipe pipe;
     struct event readable, writable; /* of pipe.source, of pipe.sink */
+    struct event roomy;              /* a timer */
     enum channel_waits waits;
     struct hangup hangup; /* of pipe.source */
     bool source_hung_up;
@@ -73,7 +74,7 @@ struct relay {
     uint64_t last_active_ms;
     int unsent;             /* at the last sweep */
     struct sendroom room;   /* of what goes to far */
-    uint64_t room_asked_at; /* bytes outward */
+    uint64_t room_asked_at; /* bytes outward: not before so many */
     relay_ended *ended;
     uint64_t grown_at; /* payload bytes; UINT64_MAX: not watched */
     void (*grown)(void *arg);
@@ -167,6 +168,8 @@ static void channel_wait(struct channel *c, enum channel_waits waits)
         event_del(&c->readable);
     else if (c->waits == WAITS_TO_WRITE)
         event_del(&c->writable);
+    else if (c->waits == WAITS_FOR_ROOM)
+        event_del(&c->roomy);
     c->waits = waits;
     if (waits == WAITS_TO_READ)
         event_add(&c->readable, NULL);
@@ -374,19 +377,50 @@ static void note_traffic(struct relay *r)
 {
     r->last_active_ms = clock_now_ms();
     note_activity(r->group, r->last_active_ms);
-    if (r->outward.pipe.bytes >= r->room_asked_at + ROOM_BYTES) {
-        r->room_asked_at = r->outward.pipe.bytes;
-        sendroom_follow(&r->room, r->far_fd, r->outward.pipe.bytes);
-    }
     if (payload_bytes(r) < r->grown_at)
         return;
     r->grown_at = UINT64_MAX;
     r->grown(r->arg);
 }
 
+/* There is enough under way to far: nothing is read until some of it has arrived. */
+static void wait_for_room(struct channel *c)
+{
+    uint32_t us = sendroom_wait_us(&c->relay->room, clock_now_us());
+    struct timeval wait = {.tv_sec = us / 1000000, .tv_usec = us % 1000000};
+
+    channel_wait(c, WAITS_FOR_ROOM);
+    event_add(&c->roomy, &wait);
+    if (c->source_hung_up)
+        check_hangup(c);
+}
+
+/* False: the channel waits for room, or has ended. */
+static bool has_room(struct channel *c)
+{
+    struct relay *r = c->relay;
+    uint64_t written = r->outward.pipe.bytes;
+
+    if (c != &r->outward || r->state != RELAY_RUNNING || written < r->room_asked_at)
+        return true;
+    uint32_t left = sendroom_ask(&r->room, r->far_fd, written);
+    if (left == UINT32_MAX) {
+        c->pipe.limit = 0;
+        r->room_asked_at = written + ROOM_BYTES;
+        return true;
+    }
+    c->pipe.limit = left;
+    if (left >= SENDROOM_STROKE)
+        return true;
+    wait_for_room(c);
+    return false;
+}
+
 /* May end the relay: callers return right after. */
 static void channel_run(struct channel *c)
 {
+    if (!has_room(c))
+        return;
     uint64_t before = c->pipe.traffic;
     enum pipe_result result = pipe_pump(&c->pipe);
 
@@ -423,6 +457,14 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
         channel_run(&r->outward);
 }
 
+static void on_room(evutil_socket_t fd, short what, void *arg)
+{
+    struct channel *c = arg;
+
+    c->waits = WAITS_FOR_NOTHING;
+    channel_run(c);
+}
+
 static void channel_init(struct channel *c, struct relay *r, enum pipe_kind kind, int source,
                          int sink, struct record_cipher *cipher)
 {
@@ -432,6 +474,7 @@ static void channel_init(struct channel *c, struct relay *r, enum pipe_kind kind
         .kind = kind, .source = source, .sink = sink, .pool = r->group->pool, .cipher = cipher};
     event_assign(&c->readable, r->group->base, source, EV_READ | EV_PERSIST, on_ready, c);
     event_assign(&c->writable, r->group->base, sink, EV_WRITE | EV_PERSIST, on_ready, c);
+    evtimer_assign(&c->roomy, r->group->base, on_room, c);
 }
 
 struct relay *relay_new(struct relay_group *g, const struct relay_setup *setup)

@@ -12,6 +12,7 @@
 #define SUBFLOWS_LOOKED_AT 16
 #define LOOK_US 20000u
 #define SPAN_US 200000u
+#define WAIT_MAX_US 1000000u
 #define ALLOWANCE_US 40000u
 #define ALLOWANCE_MAX_US 2000000u
 /* Round trips that are longer by so much, for so long, are not our doing. */
@@ -157,9 +158,26 @@ uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *v)
     return bytes;
 }
 
-uint32_t sendroom_buffer(const struct sendroom *r)
+uint32_t sendroom_left(const struct sendroom *r, uint32_t under_way)
 {
-    return clamp((uint64_t)r->bytes * 2);
+    uint64_t most = (uint64_t)r->bytes + r->bytes / 3;
+
+    if (r->bytes == 0)
+        return UINT32_MAX;
+    return under_way < most ? (uint32_t)(most - under_way) : 0;
+}
+
+uint32_t sendroom_wait_us(const struct sendroom *r, uint64_t now_us)
+{
+    uint64_t stroke = r->bytes / 16 > SENDROOM_STROKE ? r->bytes / 16 : SENDROOM_STROKE;
+    uint64_t rate = best_rate(r), us = rate ? stroke * 1000000 / rate : LOOK_US;
+    uint64_t silent_us = now_us > r->arrived_us ? now_us - r->arrived_us : 0;
+
+    if (us > LOOK_US)
+        us = LOOK_US;
+    if (us < silent_us / 8)
+        us = silent_us / 8;
+    return us < WAIT_MAX_US ? (uint32_t)us : WAIT_MAX_US;
 }
 
 static void view_paths(int fd, struct sendroom_view *v)
@@ -179,26 +197,37 @@ static void view_paths(int fd, struct sendroom_view *v)
     }
 }
 
-static void hold(int fd, uint32_t bytes)
+/* The kernel's own bound must be beyond ours: it lets a sender who has filled the send buffer write
+ * again only when a third of it is free. Needs CAP_NET_ADMIN, or net.core.wmem_max of some MB. */
+static void make_room(int fd, uint32_t bytes)
 {
-    int half = (int)(bytes / 2); /* the kernel doubles it */
+    int size = (int)clamp((uint64_t)bytes * 2); /* the kernel doubles it */
 
-    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof(half));
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
 }
 
-void sendroom_follow(struct sendroom *r, int fd, uint64_t written)
+uint32_t sendroom_ask(struct sendroom *r, int fd, uint64_t written)
 {
     struct sendroom_view view = {.now_us = clock_now_us()};
+    bool looks = !r->looked_us || view.now_us - r->looked_us >= LOOK_US;
     int under_way = 0;
 
-    if (r->looked_us && view.now_us - r->looked_us < LOOK_US)
-        return;
-    r->looked_us = view.now_us;
+    if (!looks && r->bytes == 0)
+        return UINT32_MAX;
     if (ioctl(fd, SIOCOUTQ, &under_way) == -1 || under_way < 0)
-        return;
+        return UINT32_MAX;
     view.under_way = (uint32_t)under_way;
     view.delivered = written > view.under_way ? written - view.under_way : 0;
+    if (view.delivered != r->arrived) {
+        r->arrived = view.delivered;
+        r->arrived_us = view.now_us;
+    }
+    if (!looks)
+        return sendroom_left(r, view.under_way);
+    r->looked_us = view.now_us;
     view_paths(fd, &view);
-    if (sendroom_decide(r, &view))
-        hold(fd, sendroom_buffer(r));
+    uint32_t bytes = sendroom_decide(r, &view);
+    if (bytes)
+        make_room(fd, bytes);
+    return sendroom_left(r, view.under_way);
 }

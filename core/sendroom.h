@@ -1,12 +1,12 @@
 /* How much a sender keeps under way in an MPTCP connection: enough to fill its paths, and little
  * more. Left to itself the kernel fills the queue of every path, and one more of its own in front
  * of each. When a path dies, what was lost with it is sent again behind all that: measured, a third
- * of a second in which the receiver gets nothing. So once a queue is seen, what is under way (the
- * send buffer) is held to
+ * of a second in which the receiver gets nothing. So once a queue is seen, what is under way is
+ * held to
  *
  *     the rate of the last two seconds * (the longest unloaded round trip + an allowance)
  *
- * and as much again at the most (sendroom_buffer()); the allowance is 40 ms. Where round trips stay
+ * and a third more (sendroom_left()); the allowance is 40 ms. Where round trips stay
  * longer although we hold back, the queue is not ours (other traffic, a radio that delivers in
  * bursts), and holding back would only give the path away: then the allowance grows to what is
  * seen, and a little more. It always shrinks again, most of it in five seconds: a queue that is
@@ -25,7 +25,7 @@
  * for each, until the rate is known anew. Else what was under way on all would flood the queue of
  * those that are left.
  *
- * The decision is pure; sendroom_follow() asks the kernel and tells it. */
+ * The decision is pure; sendroom_ask() asks the kernel and tells it. */
 #ifndef CORE_SENDROOM_H
 #define CORE_SENDROOM_H
 
@@ -47,6 +47,8 @@ struct sendroom {
     uint64_t lowered_us;     /* when it was last lowered since then; 0: not yet */
     uint32_t lowered_rtt_us; /* the round trip when it was so first */
     uint32_t bytes;          /* what it was held to; 0: not yet */
+    uint64_t arrived;        /* when it was last asked */
+    uint64_t arrived_us;     /* since when nothing more has */
 };
 
 struct sendroom_view {
@@ -61,16 +63,21 @@ struct sendroom_view {
 /* Returns to how many bytes to hold what is under way; 0: as it is. */
 uint32_t sendroom_decide(struct sendroom *room, const struct sendroom_view *view);
 
-/* The send buffer, after a decision. A sender who has filled it may write again when a third of it
- * is free (Linux: sk_stream_is_writeable()), so what is under way moves between two thirds of it
- * and all. It is twice what was decided: with less (6/5, 4/3, 3/2 were tried) a bond of 50 and 60
- * Mb/s stood still for 130 to 220 ms when a path died instead of 240 to 470, but carried 95 to 97.5
- * % of the sum instead of 97 to 98. */
-uint32_t sendroom_buffer(const struct sendroom *room);
+/* How much may be written now, with so much under way; UINT32_MAX: any amount. A third more than
+ * was decided: the rate is one that was seen, with pauses in it. (A bond of 50 and 60 Mb/s, which
+ * carries 97 to 98 % of the sum, stands still for 140 to 200 ms when a path dies. Held by the size
+ * of the send buffer it did as long only where it carried less: that lets a sender who has filled
+ * it write again when a third is free.) */
+uint32_t sendroom_left(const struct sendroom *room, uint32_t under_way);
+/* Less than this is not worth a write: wait, and ask again. */
+#define SENDROOM_STROKE (16u << 10)
+/* For how long: until a stroke is likely to have arrived; where nothing arrives any more, an eighth
+ * of the time since then; a second at most. */
+uint32_t sendroom_wait_us(const struct sendroom *room, uint64_t now_us);
 
-/* To be called while much is sent, every 32 KiB or so; looks every 20 ms at most. fd: the MPTCP
- * connection; written: bytes so far. Needs CAP_NET_ADMIN, or net.core.wmem_max of some MB: else
- * nothing is held. */
-void sendroom_follow(struct sendroom *room, int fd, uint64_t written);
+/* To be asked before much is written, every 32 KiB or so while any amount may be; looks at the
+ * paths every 20 ms at most. fd: the MPTCP connection; written: bytes so far. Returns as
+ * sendroom_left(). */
+uint32_t sendroom_ask(struct sendroom *room, int fd, uint64_t written);
 
 #endif

@@ -240,6 +240,34 @@ static void waits_without_a_buffer(void **state)
     }
 }
 
+/* The limit holds in each turn, whatever it is, and nothing is lost by it. */
+static void reads_no_more_than_its_limit(void **state)
+{
+    for (int kind = PIPE_PLAIN; kind <= PIPE_SEAL; kind++) {
+        struct scene s;
+        struct record record;
+        scene_start(&s, (enum pipe_kind)kind);
+        for (size_t limit = 1; limit < 300000; limit = limit * 3 + 1) {
+            write_some(&s, 100000);
+            uint64_t before = s.pipe.bytes;
+            s.pipe.limit = limit;
+            assert_int_equal(pipe_pump(&s.pipe), PIPE_WANT_READ);
+            assert_true(s.pipe.bytes - before <= limit);
+            assert_true(limit < 10000 || s.pipe.bytes > before);
+            s.pipe.limit = 0;
+            while (s.pipe.bytes < s.written)
+                assert_int_equal(pipe_pump(&s.pipe), PIPE_WANT_READ);
+            while (s.read < s.written) {
+                if (kind == PIPE_PLAIN)
+                    read_clear(&s);
+                else
+                    assert_false(hear_data(&s, &record));
+            }
+        }
+        scene_end(&s);
+    }
+}
+
 /* A sink that takes nothing: one buffer is held, the rest stays with the source. */
 static void holds_one_buffer_when_blocked(void **state)
 {
@@ -748,6 +776,7 @@ int main(void)
         cmocka_unit_test(sealed_carries_all_sizes),
         cmocka_unit_test(opened_carries_all_sizes),
         cmocka_unit_test(waits_without_a_buffer),
+        cmocka_unit_test(reads_no_more_than_its_limit),
         cmocka_unit_test(holds_one_buffer_when_blocked),
         cmocka_unit_test(yields_to_others),
         cmocka_unit_test(end_of_stream_travels),

@@ -406,6 +406,33 @@ static uint64_t absurd(uint64_t most)
     }
 }
 
+static void what_is_under_way_stops_writing(void **state)
+{
+    struct sendroom room = {0};
+
+    assert_int_equal(sendroom_left(&room, 1 << 30), UINT32_MAX);
+    room.bytes = 900000;
+    assert_int_equal(sendroom_left(&room, 0), 1200000);
+    assert_int_equal(sendroom_left(&room, 1100000), 100000);
+    assert_int_equal(sendroom_left(&room, 1200000), 0);
+    assert_int_equal(sendroom_left(&room, UINT32_MAX), 0);
+}
+
+/* A sixteenth at 10 MB/s; a client who has stopped reading is not asked after all the time. */
+static void who_gets_nothing_is_asked_less_often(void **state)
+{
+    struct sendroom room = {.bytes = 800000, .rates = {10000000}, .arrived_us = 1000000};
+
+    assert_int_equal(sendroom_wait_us(&room, 1000000), 5000);
+    assert_int_equal(sendroom_wait_us(&room, 1030000), 5000);
+    assert_int_equal(sendroom_wait_us(&room, 1200000), 25000);
+    assert_int_equal(sendroom_wait_us(&room, 3000000), 250000);
+    assert_int_equal(sendroom_wait_us(&room, 3600000000), 1000000);
+    assert_int_equal(sendroom_wait_us(&room, 0), 5000);
+    room.rates[0] = 1;
+    assert_int_equal(sendroom_wait_us(&room, 1000000), 20000);
+}
+
 static void nothing_breaks_it(void **state)
 {
     struct sendroom_view v = {0};
@@ -447,6 +474,8 @@ int main(void)
         cmocka_unit_test(a_path_that_fades_builds_no_queue),
         cmocka_unit_test(who_pauses_keeps_his_room),
         cmocka_unit_test(who_trickles_keeps_his_room),
+        cmocka_unit_test(what_is_under_way_stops_writing),
+        cmocka_unit_test(who_gets_nothing_is_asked_less_often),
         cmocka_unit_test(nothing_breaks_it),
     };
 
