@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/option.h"
+#include "config/suggest.h"
 
 #define AT(field) .at = offsetof(struct gateway_config, field)
 #define LIST_AT(field) AT(field), .count_at = offsetof(struct gateway_config, n_##field)
@@ -156,11 +157,12 @@ static const struct option_row rule_rows[] = {
      RULE_LIST_AT(ports),
      .help = "Matches flows to these ports; to any, where absent or empty."},
     {.name = "clients",
-     .kind = OPTION_NETWORK,
+     .kind = OPTION_CLIENT,
      .flags = OPTION_LIST,
      .example = "[\"192.168.1.20\"]",
      RULE_LIST_AT(clients),
-     .help = "Matches flows from these networks; from any, where absent or empty."},
+     .help =
+         "Matches flows from these networks or MAC addresses; from any, where absent or empty."},
     {.name = "dscp",
      .kind = OPTION_DSCP,
      .flags = OPTION_LIST,
@@ -323,7 +325,7 @@ static const struct option_row rows[] = {
     {.name = "rules",
      .kind = OPTION_GROUP,
      .flags = OPTION_LIST,
-     .max = 1024,
+     .max = RULES_MAX,
      .def = "()",
      .example = "( { name = \"ssh\"; ... } )",
      LIST_AT(rules),
@@ -385,30 +387,72 @@ static void check_lan_interfaces(struct option_file *file, const struct gateway_
     }
 }
 
-/* The uplink's bit, or 0. */
-static uint32_t uplink_bit(const struct gateway_config *config, const char *name)
+/* -1: there is none of that name. */
+static int uplink_index(const struct gateway_config *config, const char *name)
 {
     for (size_t i = 0; i < config->n_uplinks; i++) {
         if (strcmp(config->uplinks[i].name, name) == 0)
-            return UINT32_C(1) << i;
+            return (int)i;
     }
-    return 0;
+    return -1;
 }
 
-static uint32_t resolve_uplinks(struct option_file *file, const struct gateway_config *config,
-                                config_setting_t *names)
+static void complain_no_uplink(struct option_file *file, const struct gateway_config *config,
+                               const config_setting_t *setting, const char *name)
 {
-    uint32_t mask = 0;
+    const char *best = config->uplinks[0].name;
 
-    for (int i = 0; i < config_setting_length(names); i++) {
-        const char *name = config_setting_get_string_elem(names, i);
-        uint32_t bit = name ? uplink_bit(config, name) : 0;
-        if (name && !bit)
-            option_complain(file, names, "there is no uplink \"%.60s\"; write a name from uplinks",
-                            name);
-        mask |= bit;
+    for (size_t i = 1; i < config->n_uplinks; i++) {
+        if (suggest_distance(name, config->uplinks[i].name) < suggest_distance(name, best))
+            best = config->uplinks[i].name;
     }
-    return mask;
+    if (suggest_close(name, best))
+        option_complain(file, setting, "there is no uplink \"%.60s\"; did you mean \"%s\"?", name,
+                        best);
+    else
+        option_complain(file, setting, "there is no uplink \"%.60s\"; write a name from uplinks",
+                        name);
+}
+
+static void resolve_uplink(struct option_file *file, const struct gateway_config *config,
+                           const config_setting_t *setting, struct rule_config *rule)
+{
+    const char *name = config_setting_get_string(setting);
+    int index = name ? uplink_index(config, name) : -1;
+
+    if (name && index < 0)
+        complain_no_uplink(file, config, setting, name);
+    else if (name && rule->uplinks & UINT32_C(1) << index)
+        option_complain(file, setting, "uplinks holds \"%s\" twice; remove one", name);
+    else if (name) {
+        rule->uplinks |= UINT32_C(1) << index;
+        rule->order[rule->n_order++] = (uint8_t)index;
+    }
+}
+
+static void resolve_uplinks(struct option_file *file, const struct gateway_config *config,
+                            const config_setting_t *names, struct rule_config *rule)
+{
+    rule->uplinks = names ? 0 : UINT32_MAX;
+    for (int i = 0; names && i < config_setting_length(names); i++)
+        resolve_uplink(file, config, config_setting_get_elem(names, (unsigned)i), rule);
+}
+
+/* Keys that mean something only where a flow is carried. */
+static void check_action(struct option_file *file, const struct rule_config *rule,
+                         const config_setting_t *group)
+{
+    static const char *const keys[] = {"scheduler", "encryption", "uplinks"};
+    size_t n = rule->action == RULE_REFUSE ? 3 : rule->action == RULE_DIRECT ? 2 : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const config_setting_t *setting =
+            config_setting_get_member((config_setting_t *)group, keys[i]);
+        if (setting)
+            option_complain(file, setting,
+                            "rule \"%s\" has action = \"%s\", where %s means nothing; remove it",
+                            rule->name, actions[rule->action].word, keys[i]);
+    }
 }
 
 /* What a rule leaves open is as it is outside of rules. */
@@ -426,8 +470,9 @@ static void complete_rules(struct option_file *file, struct gateway_config *conf
             rule->scheduler = config->scheduler;
         if (!config_setting_get_member(group, "encryption"))
             rule->encryption = config->encryption;
-        config_setting_t *names = config_setting_get_member(group, "uplinks");
-        rule->uplinks = names ? resolve_uplinks(file, config, names) : UINT32_MAX;
+        resolve_uplinks(file, config, config_setting_get_member(group, "uplinks"), rule);
+        check_action(file, rule, group);
+        rule->line = config_setting_source_line(group);
     }
 }
 

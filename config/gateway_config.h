@@ -13,6 +13,7 @@
 
 #define UPLINKS_MAX 8 /* an MPTCP connection has at most 8 extra subflows before Linux 7.2 */
 #define CONCENTRATORS_MAX 8
+#define RULES_MAX 1024
 
 enum encryption { ENCRYPTION_AUTO, ENCRYPTION_ALWAYS, ENCRYPTION_NEVER };
 enum unreachable { UNREACHABLE_DIRECT, UNREACHABLE_REFUSE };
@@ -48,16 +49,19 @@ struct rule_config {
     char name[NAME_MAX_LENGTH + 1];
     struct cidr *destinations; /* malloced arrays; empty: matches all */
     size_t n_destinations;
-    struct cidr *clients;
+    struct client_match *clients;
     size_t n_clients;
     struct port_range *ports;
     size_t n_ports;
     int8_t *dscp;
     size_t n_dscp;
-    uint32_t uplinks; /* bit i: uplinks[i] may be used; all ones by default */
+    uint32_t uplinks;           /* bit i: uplinks[i] may be used; all ones by default */
+    uint8_t order[UPLINKS_MAX]; /* those that it names, in its order */
+    size_t n_order;             /* 0: it names none */
     enum scheduler_kind scheduler;
     enum encryption encryption;
     enum rule_action action;
+    unsigned line; /* in the file */
 };
 
 struct option_row;

@@ -129,7 +129,7 @@ static void *row_field(const struct option_row *row, void *into)
 static void read_one(struct option_file *file, const config_setting_t *setting,
                      const struct option_row *row, void *into)
 {
-    char shown[TEXT_MAX], expected[TEXT_MAX];
+    char shown[TEXT_MAX], expected[TEXT_MAX], why[TEXT_MAX];
     bool listed = row->flags & OPTION_LIST;
 
     if (row->kind == OPTION_GROUP && config_setting_is_group(setting)) {
@@ -146,6 +146,8 @@ static void read_one(struct option_file *file, const config_setting_t *setting,
     else if (err == -ENOTSUP)
         option_complain(file, setting, "%s = %s is not available in this version; write %s",
                         row->name, shown, expected);
+    else if (value_explain(row, setting, why, sizeof(why))[0])
+        option_complain(file, setting, "%s: %s %s", row->name, shown, why);
     else if (listed)
         option_complain(file, setting, "%s holds %s; each must be %s", row->name, shown, expected);
     else

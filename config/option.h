@@ -26,6 +26,7 @@ enum option_kind {
     OPTION_IP,        /* struct addr without port; family min, or any when 0 */
     OPTION_ENDPOINT,  /* struct addr with port */
     OPTION_NETWORK,   /* struct cidr */
+    OPTION_CLIENT,    /* struct client_match; a network, or "02:00:5e:10:00:ff" */
     OPTION_PORTS,     /* struct port_range; 443 or "8000-8100" */
     OPTION_DSCP,      /* int8_t, 0 to 63 */
     OPTION_REFERENCE, /* the name of something else in the file: resolved by the loader */

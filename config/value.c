@@ -24,6 +24,7 @@ static const struct option_word bool_words[] = {{"false", 0, 0}, {"true", 1, 0},
 
 typedef int read_value(const struct option_row *row, const config_setting_t *setting, void *into);
 typedef void write_expected(const struct option_row *row, char *out, size_t len);
+typedef void explain_text(const char *text, char *out, size_t len);
 
 /* What each kind of value is. */
 struct kind {
@@ -298,14 +299,44 @@ static int read_endpoint(const struct option_row *row, const config_setting_t *s
     return 0;
 }
 
+/* "10.0.0.5/8" may mean a network or an address: who wrote it has to say. */
+static int parse_network(const char *text, struct cidr *network)
+{
+    bool exact;
+
+    return !text || cidr_parse_exact(network, text, &exact) || !exact ? -EINVAL : 0;
+}
+
 static int read_network(const struct option_row *row, const config_setting_t *setting, void *into)
 {
-    const char *text = config_setting_get_string(setting);
     struct cidr network;
 
-    if (!text || cidr_parse(&network, text))
+    if (parse_network(config_setting_get_string(setting), &network))
         return -EINVAL;
     *(struct cidr *)into = network;
+    return 0;
+}
+
+static void explain_network(const char *text, char *out, size_t len)
+{
+    char network[ADDR_TEXT];
+    struct cidr c;
+
+    if (cidr_parse(&c, text))
+        return;
+    snprintf(out, len,
+             "has bits beyond its prefix; write \"%s\", or \"%.*s\" for that address alone",
+             cidr_format(&c, network), (int)strcspn(text, "/"), text);
+}
+
+static int read_client(const struct option_row *row, const config_setting_t *setting, void *into)
+{
+    const char *text = config_setting_get_string(setting);
+    struct client_match client = {0};
+
+    if (parse_network(text, &client.network) && (!text || mac_parse(&client.mac, text)))
+        return -EINVAL;
+    *(struct client_match *)into = client;
     return 0;
 }
 
@@ -337,6 +368,17 @@ static int read_ports(const struct option_row *row, const config_setting_t *sett
     return 0;
 }
 
+static void explain_ports(const char *text, char *out, size_t len)
+{
+    uint16_t first, last;
+
+    if (!parse_port(&text, &first) || *text != '-')
+        return;
+    text++;
+    if (parse_port(&text, &last) && !*text)
+        snprintf(out, len, "ends before it begins; write \"%u-%u\"", last, first);
+}
+
 /* Nothing is stored: the loader looks the name up. */
 static int read_reference(const struct option_row *row, const config_setting_t *setting, void *into)
 {
@@ -360,11 +402,20 @@ static const struct kind kinds[] = {
                          "an address and port, such as \"192.0.2.1:7171\" or \"[::]:7171\""},
     [OPTION_NETWORK] = {sizeof(struct cidr), read_network, NULL,
                         "an address or a network, such as \"10.0.0.0/8\""},
+    [OPTION_CLIENT] = {sizeof(struct client_match), read_client, NULL,
+                       "an address, a network such as \"192.168.1.0/28\", or a MAC address such as "
+                       "\"02:00:5e:10:00:ff\""},
     [OPTION_PORTS] = {sizeof(struct port_range), read_ports, NULL,
                       "a port from 1 to 65535, or a range such as \"8000-8100\""},
     [OPTION_DSCP] = {sizeof(int8_t), read_dscp, NULL, "a whole number from 0 to 63"},
     [OPTION_REFERENCE] = {0, read_reference, NULL, "a name"},
     [OPTION_GROUP] = {0, NULL, NULL, "a group: { name = \"...\"; ... }"},
+};
+
+static explain_text *const explanations[OPTION_GROUP + 1] = {
+    [OPTION_NETWORK] = explain_network,
+    [OPTION_CLIENT] = explain_network,
+    [OPTION_PORTS] = explain_ports,
 };
 
 size_t value_size(const struct option_row *row)
@@ -385,6 +436,17 @@ const char *value_expected(const struct option_row *row, char *out, size_t len)
         kind->expected(row, out, len);
     else
         snprintf(out, len, "%s", kind->text);
+    return out;
+}
+
+const char *value_explain(const struct option_row *row, const config_setting_t *setting, char *out,
+                          size_t len)
+{
+    const char *text = config_setting_get_string(setting);
+
+    out[0] = '\0';
+    if (text && explanations[row->kind])
+        explanations[row->kind](text, out, len);
     return out;
 }
 

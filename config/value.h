@@ -15,6 +15,10 @@ int value_read(const struct option_row *row, const config_setting_t *setting, vo
 
 /* "a whole number from 1 to 65535": what may be written. Returns out. */
 const char *value_expected(const struct option_row *row, char *out, size_t len);
+/* Where it nearly is what may be written: what is wrong with it, and what to write; "" otherwise.
+ * Returns out. */
+const char *value_explain(const struct option_row *row, const config_setting_t *setting, char *out,
+                          size_t len);
 /* What was written instead, for a complaint: "70000", "\"text\"", "a list". Returns out. */
 const char *value_show(const config_setting_t *setting, char *out, size_t len);
 

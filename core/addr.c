@@ -75,18 +75,21 @@ int addr_parse(struct addr *a, const char *text)
     return 0;
 }
 
-static void clear_host_bits(struct cidr *c)
+/* Returns whether there were none. */
+static bool clear_host_bits(struct cidr *c)
 {
     size_t size = addr_size(&c->base);
+    struct addr before = c->base;
 
     for (size_t i = c->prefix / 8; i < size; i++) {
         unsigned kept = i == c->prefix / 8 ? c->prefix % 8 : 0;
 
         c->base.ip[i] &= (uint8_t)(0xff00 >> kept);
     }
+    return addr_equal_ip(&c->base, &before);
 }
 
-int cidr_parse(struct cidr *c, const char *text)
+int cidr_parse_exact(struct cidr *c, const char *text, bool *exact)
 {
     const char *slash = strchr(text, '/');
     char ip[ADDR_TEXT];
@@ -100,8 +103,43 @@ int cidr_parse(struct cidr *c, const char *text)
     if (slash && parse_number(&prefix, slash + 1, prefix) < 0)
         return -EINVAL;
     parsed.prefix = (uint8_t)prefix;
-    clear_host_bits(&parsed);
+    *exact = clear_host_bits(&parsed);
     *c = parsed;
+    return 0;
+}
+
+int cidr_parse(struct cidr *c, const char *text)
+{
+    bool exact;
+
+    return cidr_parse_exact(c, text, &exact);
+}
+
+/* -1: no hexadecimal digit. */
+static int hex_digit(char c)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    const char *at = c ? strchr(digits, c) : NULL;
+
+    return at ? (int)(at - digits) % 16 : -1;
+}
+
+int mac_parse(struct mac *m, const char *text)
+{
+    static const struct mac none;
+    struct mac parsed;
+
+    for (size_t i = 0; i < sizeof(parsed.bytes); i++, text += 2) {
+        if (i > 0 && *text++ != ':')
+            return -EINVAL;
+        int high = hex_digit(text[0]), low = high < 0 ? -1 : hex_digit(text[1]);
+        if (low < 0)
+            return -EINVAL;
+        parsed.bytes[i] = (uint8_t)(high << 4 | low);
+    }
+    if (*text || parsed.bytes[0] & 1 || memcmp(&parsed, &none, sizeof(none)) == 0)
+        return -EINVAL;
+    *m = parsed;
     return 0;
 }
 
@@ -131,6 +169,14 @@ const char *cidr_format(const struct cidr *c, char out[ADDR_TEXT])
 
     if (c->base.family != 0)
         snprintf(out + len, ADDR_TEXT - len, "/%u", (unsigned)c->prefix);
+    return out;
+}
+
+const char *mac_format(const struct mac *m, char out[ADDR_TEXT])
+{
+    const uint8_t *b = m->bytes;
+
+    snprintf(out, ADDR_TEXT, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
     return out;
 }
 

@@ -1,4 +1,4 @@
-/* IP addresses, ports and networks, as values: no lookups, no sockets. */
+/* IP addresses, ports, networks and MAC addresses, as values: no lookups, no sockets. */
 #ifndef CORE_ADDR_H
 #define CORE_ADDR_H
 
@@ -24,6 +24,11 @@ struct cidr {
     uint8_t prefix;
 };
 
+/* The address of a network card; all zero means "none". */
+struct mac {
+    uint8_t bytes[6];
+};
+
 /* "192.0.2.1" or "2001:db8::1", no port, no zone. "::ffff:192.0.2.1" stays family 6, as written.
  * The parsers change *a or *c only when they succeed. Returns 0, or -EINVAL. */
 int addr_parse_ip(struct addr *a, const char *text);
@@ -32,12 +37,17 @@ int addr_parse(struct addr *a, const char *text);
 /* "10.0.0.0/8", or a lone address (/32, /128). Bits beyond the prefix are cleared.
  * Returns 0, or -EINVAL. */
 int cidr_parse(struct cidr *c, const char *text);
+/* Likewise, and *exact says whether there were none to clear. */
+int cidr_parse_exact(struct cidr *c, const char *text, bool *exact);
+/* "02:00:5e:10:00:ff", of one card: neither a group's address nor none. Returns 0, or -EINVAL. */
+int mac_parse(struct mac *m, const char *text);
 
 /* Text with the port ("192.0.2.1:80", "[2001:db8::1]:80"), or without; "none" for family 0.
  * Returns out. */
 const char *addr_format(const struct addr *a, char out[ADDR_TEXT]);
 const char *addr_format_ip(const struct addr *a, char out[ADDR_TEXT]);
 const char *cidr_format(const struct cidr *c, char out[ADDR_TEXT]);
+const char *mac_format(const struct mac *m, char out[ADDR_TEXT]);
 
 size_t addr_size(const struct addr *a); /* 4 or 16: bytes of ip in use */
 /* Returns the length of what it wrote: 0 for family 0. */

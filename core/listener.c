@@ -97,15 +97,16 @@ static int set_flag(int fd, int level, int option)
 
 static int set_options(int fd, enum listener_kind kind, const struct addr *at)
 {
+    static const int with_link_header = 2; /* since Linux 5.10 */
     int err = set_flag(fd, SOL_SOCKET, SO_REUSEADDR);
 
     if (!err && at->family == 6)
         err = set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY);
     if (!err && kind == LISTENER_MPTCP)
         err = set_flag(fd, SOL_SOCKET, SO_REUSEPORT);
-    /* The SYN's DSCP is what rules can match; a kernel that does not save it costs only those. */
+    /* For core/saved_syn.h; a kernel that does not save it costs only the rules that ask for it. */
     if (!err && kind == LISTENER_TRANSPARENT)
-        set_flag(fd, IPPROTO_TCP, TCP_SAVE_SYN);
+        setsockopt(fd, IPPROTO_TCP, TCP_SAVE_SYN, &with_link_header, sizeof(with_link_header));
     if (!err && kind == LISTENER_TRANSPARENT)
         err = at->family == 6 ? set_flag(fd, IPPROTO_IPV6, IPV6_TRANSPARENT)
                               : set_flag(fd, IPPROTO_IP, IP_TRANSPARENT);

@@ -1,8 +1,6 @@
 #include "gateway/flow.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +9,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/mptcp.h"
+#include "core/saved_syn.h"
 
 /* How long a flow waits for the client's first bytes, which decide whether it is sealed and travel
  * with OPEN. A client that speaks first does so at once; one that waits for the server's greeting
@@ -251,17 +250,6 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
 static const struct trunk_events flow_events = {
     .connected = on_connected, .welcomed = on_welcomed, .opened = on_opened, .failed = on_failed};
 
-/* The DSCP of the client's SYN, which the listener saves (TCP_SAVE_SYN). */
-static int8_t client_dscp(int fd, uint8_t family)
-{
-    uint8_t syn[128];
-    socklen_t len = sizeof(syn);
-
-    if (getsockopt(fd, IPPROTO_TCP, TCP_SAVED_SYN, syn, &len) == -1 || len < 20)
-        return -1;
-    return family == 4 ? (int8_t)(syn[1] >> 2) : (int8_t)((syn[0] & 0x0f) << 2 | syn[1] >> 6);
-}
-
 static struct demand demand_of(const struct flow *f)
 {
     return (struct demand){f->policy.scheduler, f->policy.uplinks};
@@ -301,6 +289,15 @@ static const char *start(struct flow *f)
     return NULL;
 }
 
+/* What only the client's own packet tells. */
+static void read_syn(struct flow_key *key, int fd)
+{
+    struct saved_syn syn = saved_syn_take(fd, &key->client, &key->destination);
+
+    key->dscp = syn.dscp;
+    key->mac = syn.mac;
+}
+
 struct flow *flow_new(const struct flow_context *context, uint64_t id, int fd,
                       const struct addr *client)
 {
@@ -320,8 +317,8 @@ struct flow *flow_new(const struct flow_context *context, uint64_t id, int fd,
     f->hangup.on_hangup = on_client_hangup;
     snprintf(f->label, sizeof(f->label), "flow %llu", (unsigned long long)id);
     f->key.client = *client;
-    f->key.dscp = client_dscp(fd, f->key.destination.family);
-    f->policy = rules_match(context->config, &f->key);
+    read_syn(&f->key, fd);
+    f->policy = rules_match(context->rules, &f->key);
     mptcp_tune(fd);
     return f;
 }
@@ -353,6 +350,16 @@ void flow_reschedule(struct flow *f)
 
     if (f->state != FLOW_CLOSED && f->trunk)
         trunk_reschedule(f->trunk, &demand);
+}
+
+void flow_follow_rules(struct flow *f)
+{
+    struct policy next = rules_match(f->context->rules, &f->key);
+
+    next.encryption = f->policy.encryption;
+    next.action = f->policy.action;
+    f->policy = next;
+    flow_reschedule(f);
 }
 
 void flow_give_up(struct flow *f)

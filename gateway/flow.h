@@ -27,6 +27,7 @@ typedef void flow_closed(void *arg, struct flow *flow, bool failed);
 /* What all flows of a gateway share. */
 struct flow_context {
     const struct gateway_config *config;
+    const struct rules *rules; /* of config */
     const struct trunk_context *trunks;
     struct concentrators *concentrators;
     struct relay_group *relays;
@@ -47,6 +48,10 @@ void flow_free(struct flow *flow);
 void flow_look(struct flow *flow, uint64_t now_ms);
 /* The uplinks have changed: its roles follow. */
 void flow_reschedule(struct flow *flow);
+/* The context has other rules: its uplinks and its scheduler are as the first that matches now
+ * says. It stays sealed, or plain; and where it would now go direct or be refused, that is for
+ * those to come. */
+void flow_follow_rules(struct flow *flow);
 /* Its concentrator is down: a flow that has not been opened there never will be. */
 void flow_give_up(struct flow *flow);
 /* Does it begin, or has it carried something since then? */

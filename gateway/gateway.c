@@ -43,6 +43,7 @@ enum interception { INTERCEPT_NONE, INTERCEPT_RUNNING, INTERCEPT_ALL };
 
 struct gateway {
     struct gateway_config *config;
+    struct rules *rules;
     struct event_base *base;
     struct daemon *daemon;
     struct guard *guard;
@@ -639,7 +640,8 @@ static int start_carriers(struct gateway *g)
                                   .half_closed_ms = g->config->half_closed_timeout_ms};
 
     g->relays = relay_group_new(g->base, &limits);
-    if (!g->relays)
+    g->rules = rules_new(g->config);
+    if (!g->relays || !g->rules)
         return -ENOMEM;
     relay_group_watch_activity(g->relays, on_activity, g);
     g->trunk_context = (struct trunk_context){.base = g->base,
@@ -655,6 +657,7 @@ static int start_carriers(struct gateway *g)
     if (!err)
         err = truth_new(&g->truth, &g->trunk_context, g->concentrators);
     g->flow_context = (struct flow_context){.config = g->config,
+                                            .rules = g->rules,
                                             .trunks = &g->trunk_context,
                                             .concentrators = g->concentrators,
                                             .relays = g->relays,
@@ -775,6 +778,7 @@ int gateway_run(const char *config_path)
         event_base_dispatch(g.base);
     int end = stop(&g);
     log_info(LABEL, "stopped");
+    rules_free(g.rules);
     gateway_config_free(g.config);
     return err || end ? 1 : 0;
 }

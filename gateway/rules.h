@@ -1,14 +1,17 @@
-/* Which policy a flow gets: the first rule that matches, else the defaults. Pure. */
+/* Which policy a flow gets: the first rule that matches, else the defaults. The rules are compiled
+ * once (gateway/lookup.h), immutable, and matching is pure: some hundred nanoseconds, however many
+ * networks they list. */
 #ifndef GATEWAY_RULES_H
 #define GATEWAY_RULES_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "config/gateway_config.h"
 #include "core/addr.h"
 
 struct policy {
-    const char *rule; /* its name, in the configuration; "" for the defaults */
+    char rule[NAME_MAX_LENGTH + 1]; /* its name; "" for the defaults */
     enum scheduler_kind scheduler;
     enum encryption encryption;
     enum rule_action action;
@@ -18,8 +21,18 @@ struct policy {
 struct flow_key {
     struct addr client, destination; /* with ports */
     int8_t dscp;                     /* of the client's packets; -1: unknown */
+    struct mac mac;                  /* the client's; none: unknown */
 };
 
-struct policy rules_match(const struct gateway_config *config, const struct flow_key *key);
+struct rules;
+
+/* config must outlive it. Returns NULL when memory is short. */
+struct rules *rules_new(const struct gateway_config *config);
+void rules_free(struct rules *rules); /* NULL is fine */
+
+/* What is unknown of a flow is none of what a rule lists. */
+struct policy rules_match(const struct rules *rules, const struct flow_key *key);
+
+size_t rules_bytes(const struct rules *rules); /* of memory, beside the configuration */
 
 #endif

@@ -187,6 +187,48 @@ static void test_cidr_text(void **state)
             fail_msg("accepted: %s", bad[i]);
 }
 
+static void test_cidr_exact(void **state)
+{
+    struct cidr c;
+    bool exact;
+
+    assert_int_equal(cidr_parse_exact(&c, "10.0.0.0/8", &exact), 0);
+    assert_true(exact);
+    assert_int_equal(cidr_parse_exact(&c, "2001:db8::1", &exact), 0);
+    assert_true(exact);
+    assert_int_equal(cidr_parse_exact(&c, "10.0.0.1/31", &exact), 0);
+    assert_false(exact);
+    assert_int_equal(cidr_parse_exact(&c, "2001:db8::1/64", &exact), 0);
+    assert_false(exact);
+}
+
+static void test_mac_text(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "02:00:5e:10:00",
+        "02:00:5e:10:00:f",
+        "02:00:5e:10:00:ff:",
+        "02:00:5e:10:00:fg",
+        "02-00-5e-10-00-ff",
+        "02005e1000ff",
+        "2:0:5e:10:0:ff",
+        "01:00:5e:00:00:01", /* a group's */
+        "ff:ff:ff:ff:ff:ff",
+        "00:00:00:00:00:00",
+        "fd00::1",
+    };
+    char text[ADDR_TEXT];
+    struct mac m;
+
+    assert_int_equal(mac_parse(&m, "02:00:5E:1a:00:ff"), 0);
+    assert_string_equal(mac_format(&m, text), "02:00:5e:1a:00:ff");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        if (mac_parse(&m, bad[i]) != -EINVAL)
+            fail_msg("%s was taken", bad[i]);
+    }
+}
+
 static void test_cidr_contains(void **state)
 {
     static const struct {
@@ -368,6 +410,8 @@ int main(void)
         cmocka_unit_test(test_port_text),
         cmocka_unit_test(test_format_none),
         cmocka_unit_test(test_cidr_text),
+        cmocka_unit_test(test_cidr_exact),
+        cmocka_unit_test(test_mac_text),
         cmocka_unit_test(test_cidr_contains),
         cmocka_unit_test(test_cidr_every_prefix),
         cmocka_unit_test(test_sockaddr),

@@ -237,7 +237,7 @@ static void gateway_everything_set(void **state)
     put(lab,
         "lan_interfaces = ( \"br-lan\", \"eth0.100\" ); listen_port = 1;\n"
         "scheduler = \"bond\"; encryption = \"never\"; when_unreachable = \"refuse\";\n"
-        "route_unproxied = false; bypass = [\"10.1.2.3/8\", \"2001:db8::/32\", \"192.0.2.1\"];\n"
+        "route_unproxied = false; bypass = [\"10.0.0.0/8\", \"2001:db8::/32\", \"192.0.2.1\"];\n"
         "control_socket = \"/tmp/x\"; firewall_mark = 0xC0000000; routing_table = 3000000000L;\n"
         "rule_priority = 100; dial_timeout = \"1500ms\"; idle_timeout = \"2h\";\n"
         "half_closed_timeout = \"90s\"; max_flows = 7;\n"
@@ -281,17 +281,22 @@ static void gateway_rules(void **state)
     put(lab, GATEWAY
         "encryption = \"always\";\n"
         "rules = ({ name = \"one\"; destinations = [\"198.51.100.0/24\"]; clients = "
-        "[\"10.0.0.1\"];\n"
-        "  ports = (22, \"8000-8100\"); dscp = [0, 63]; uplinks = [\"lte\"]; scheduler = "
+        "[\"10.0.0.1\", \"02:00:5e:10:00:ff\"];\n"
+        "  ports = (22, \"8000-8100\"); dscp = [0, 63]; uplinks = [\"lte\", \"dsl\"]; scheduler = "
         "\"bond\";\n"
-        "  encryption = \"never\"; action = \"refuse\"; }, { name = \"all\"; ports = []; });\n");
+        "  encryption = \"never\"; }, { name = \"all\"; ports = []; },\n"
+        "  { name = \"none\"; action = \"refuse\"; });\n");
+    char text[ADDR_TEXT];
     struct gateway_config *config = load_gateway(lab);
     assert_complaints(lab, "");
     assert_non_null(config);
-    assert_int_equal(config->n_rules, 2);
+    assert_int_equal(config->n_rules, 3);
     const struct rule_config *rule = &config->rules[0];
     assert_cidr(&rule->destinations[0], "198.51.100.0/24");
-    assert_cidr(&rule->clients[0], "10.0.0.1/32");
+    assert_cidr(&rule->clients[0].network, "10.0.0.1/32");
+    assert_int_equal(rule->clients[1].network.base.family, 0);
+    assert_string_equal(mac_format(&rule->clients[1].mac, text), "02:00:5e:10:00:ff");
+    assert_int_equal(rule->line, 5);
     assert_int_equal(rule->n_ports, 2);
     assert_int_equal(rule->ports[0].first, 22);
     assert_int_equal(rule->ports[0].last, 22);
@@ -299,14 +304,20 @@ static void gateway_rules(void **state)
     assert_int_equal(rule->ports[1].last, 8100);
     assert_int_equal(rule->n_dscp, 2);
     assert_int_equal(rule->dscp[1], 63);
-    assert_int_equal(rule->uplinks, 2);
+    assert_int_equal(rule->uplinks, 3);
+    assert_int_equal(rule->n_order, 2);
+    assert_int_equal(rule->order[0], 1);
+    assert_int_equal(rule->order[1], 0);
     assert_int_equal(rule->encryption, ENCRYPTION_NEVER);
-    assert_int_equal(rule->action, RULE_REFUSE);
+    assert_int_equal(rule->action, RULE_PROXY);
     /* What the second leaves open is as outside of rules. */
     assert_int_equal(config->rules[1].uplinks, UINT32_MAX);
     assert_int_equal(config->rules[1].encryption, ENCRYPTION_ALWAYS);
     assert_int_equal(config->rules[1].action, RULE_PROXY);
     assert_int_equal(config->rules[1].n_ports, 0);
+    assert_int_equal(config->rules[1].n_order, 0);
+    assert_int_equal(config->rules[2].line, 8);
+    assert_int_equal(config->rules[2].action, RULE_REFUSE);
     gateway_config_free(config);
 }
 
@@ -360,6 +371,8 @@ static const struct mistake gateway_mistakes[] = {
      "bypass is \"10.0.0.0/8\"; write a list: bypass = [\"192.0.2.0/24\"];"},
     {"bypass = [\"10.0.0.0/33\"];", "bypass holds \"10.0.0.0/33\"; each must be an address or a "
                                     "network, such as \"10.0.0.0/8\""},
+    {"bypass = [\"10.0.0.5/8\"];", "bypass: \"10.0.0.5/8\" has bits beyond its prefix; write "
+                                   "\"10.0.0.0/8\", or \"10.0.0.5\" for that address alone"},
     {"bypass = (\"10.0.0.0/8\", 5);",
      "bypass holds 5; each must be an address or a network, such as \"10.0.0.0/8\""},
     {"control_socket = \"gateway.sock\";",
@@ -370,8 +383,7 @@ static const struct mistake gateway_mistakes[] = {
     {"rules = ({ name = \"r\"; ports = [0]; });",
      "ports holds 0; each must be a port from 1 to 65535, or a range such as \"8000-8100\""},
     {"rules = ({ name = \"r\"; ports = [\"90-80\"]; });",
-     "ports holds \"90-80\"; each must be a port from 1 to 65535, or a range such as "
-     "\"8000-8100\""},
+     "ports: \"90-80\" ends before it begins; write \"80-90\""},
     {"rules = ({ name = \"r\"; ports = [\"80-\"]; });",
      "ports holds \"80-\"; each must be a port from 1 to 65535, or a range such as \"8000-8100\""},
     {"rules = ({ name = \"r\"; ports = [\"80-90x\"]; });",
@@ -380,12 +392,28 @@ static const struct mistake gateway_mistakes[] = {
     {"rules = ({ name = \"r\"; dscp = [64]; });",
      "dscp holds 64; each must be a whole number from 0 to 63"},
     {"rules = ({ name = \"r\"; uplinks = [\"lte\", \"lta\"]; });",
-     "there is no uplink \"lta\"; write a name from uplinks"},
+     "there is no uplink \"lta\"; did you mean \"lte\"?"},
+    {"rules = ({ name = \"r\"; uplinks = [\"satellite\"]; });",
+     "there is no uplink \"satellite\"; write a name from uplinks"},
+    {"rules = ({ name = \"r\"; uplinks = [\"lte\", \"lte\"]; });",
+     "uplinks holds \"lte\" twice; remove one"},
     {"rules = ({ name = \"r\"; uplinks = []; });",
      "uplinks is empty; write at least one: uplinks = [\"dsl\"];"},
     {"rules = ({ name = \"r\"; uplinks = [1]; });", "uplinks holds 1; each must be a name"},
+    {"rules = ({ name = \"r\"; action = \"drop\"; });",
+     "action is \"drop\"; write \"proxy\" or \"refuse\""},
     {"rules = ({ name = \"r\"; action = \"direct\"; });",
      "action = \"direct\" is not available in this version; write \"proxy\" or \"refuse\""},
+    {"rules = ({ name = \"r\"; action = \"refuse\"; scheduler = \"bond\"; });",
+     "rule \"r\" has action = \"refuse\", where scheduler means nothing; remove it"},
+    {"rules = ({ name = \"r\"; action = \"refuse\"; uplinks = [\"lte\"]; });",
+     "rule \"r\" has action = \"refuse\", where uplinks means nothing; remove it"},
+    {"rules = ({ name = \"r\"; clients = [\"10.0.0.5/24\"]; });",
+     "clients: \"10.0.0.5/24\" has bits beyond its prefix; write \"10.0.0.0/24\", or \"10.0.0.5\" "
+     "for that address alone"},
+    {"rules = ({ name = \"r\"; clients = [\"2:0:5e:10:0:ff\"]; });",
+     "clients holds \"2:0:5e:10:0:ff\"; each must be an address, a network such as "
+     "\"192.168.1.0/28\", or a MAC address such as \"02:00:5e:10:00:ff\""},
     {"rules = ({ name = \"r\"; }, { name = \"r\"; });",
      "two rules have the same name \"r\"; give each its own"},
     {"rules = ({ name = \"r r\"; });",

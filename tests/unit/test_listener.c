@@ -18,6 +18,7 @@
 #include "core/listener.h"
 #include "core/log.h"
 #include "core/mptcp.h"
+#include "core/saved_syn.h"
 #include "tests/unit/netns.h"
 #include "tests/unit/pairs.h"
 
@@ -275,8 +276,6 @@ static void transparent_takes_foreign_destinations(void **state)
     for (int v6 = 0; v6 < 2; v6++) {
         struct scene s;
         struct addr own, to;
-        uint8_t syn[256];
-        socklen_t len = sizeof(syn);
         scene_start(&s, LISTENER_TRANSPARENT, cases[v6].listen);
         int client = client_socket(&s, false, v6 ? 6 : 4);
         int tos = 46 << 2;
@@ -291,8 +290,11 @@ static void transparent_takes_foreign_destinations(void **state)
         assert_int_equal(int_option(s.accepted[0], v6 ? IPPROTO_IPV6 : IPPROTO_IP,
                                     v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT),
                          1);
-        assert_int_equal(getsockopt(s.accepted[0], IPPROTO_TCP, TCP_SAVED_SYN, syn, &len), 0);
-        assert_int_equal(v6 ? (syn[0] & 15) << 4 | syn[1] >> 4 : syn[1], tos);
+        struct saved_syn syn = saved_syn_take(s.accepted[0], &s.peers[0], &own);
+        assert_int_equal(syn.dscp, 46);
+        assert_memory_equal(&syn.mac, &(struct mac){{0}}, sizeof(syn.mac)); /* lo has none */
+        syn = saved_syn_take(s.accepted[0], &s.peers[0], &own);
+        assert_int_equal(syn.dscp, -1); /* given once */
         scene_end(&s);
     }
     /* It may even listen there. */
