@@ -98,9 +98,7 @@ static const char *skip_string(const char *text)
     return *text ? text + 1 : NULL;
 }
 
-/* Behind a comment, string or name that starts at `text`; `text` itself where none starts; NULL
- * when it does not end: libconfig would let it swallow the rest of the file in silence. */
-static const char *skip_token(const char *text)
+const char *source_skip(const char *text)
 {
     if (text[0] == '#' || (text[0] == '/' && text[1] == '/'))
         return text + strcspn(text, "\n");
@@ -142,7 +140,7 @@ static int line_of(const char *text, const char *at)
 /* What libconfig must not see at `*at`, which moves on; or NULL. */
 static const char *check_token(const char **at, int *depth)
 {
-    const char *behind = skip_token(*at);
+    const char *behind = source_skip(*at);
     char c = **at;
 
     if (!behind)

@@ -19,6 +19,9 @@ struct source_mistake {
     const char *what; /* static */
 };
 
+/* Behind a comment, string or name that starts at `text`; `text` itself where none starts; NULL
+ * when it does not end: libconfig would let it swallow the rest of the file in silence. */
+const char *source_skip(const char *text);
 /* False when the text must not be given to libconfig. */
 bool source_check(const char *text, struct source_mistake *mistake);
 

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <event2/event.h>
 #include <json-c/json.h>
 
@@ -54,6 +55,10 @@ const char *control_text(struct json_object *document);
  * there, -EPROTO when the program itself complains. */
 int control_ask(const char *path, const char *command, struct json_object **answer, char *why,
                 size_t why_len);
+
+/* Which process answers there, and as which user: seen from our namespaces (pid 0: from another
+ * one). Returns 0, or -errno and why[] as control_ask(). */
+int control_peer(const char *path, struct ucred *peer, char *why, size_t why_len);
 
 /* Who reads the answer to a command that streams. */
 struct control_reader {

@@ -225,3 +225,16 @@ int control_ask(const char *path, const char *command, struct json_object **answ
     }
     return take_error(answer, why, why_len);
 }
+
+int control_peer(const char *path, struct ucred *peer, char *why, size_t why_len)
+{
+    socklen_t len = sizeof(*peer);
+    int fd, err = ask_connect(path, &fd);
+
+    if (err)
+        return ask_failed(err, path, why, why_len);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, peer, &len) == -1)
+        err = -errno;
+    close(fd);
+    return err ? ask_failed(err, path, why, why_len) : 0;
+}

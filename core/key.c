@@ -21,9 +21,31 @@ static_assert(PREFIX_LEN + DIGITS + 1 == KEY_TEXT, "the text fits exactly");
 
 static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+/* The first bytes of HMAC-SHA-256(secret, "bondway1 id"). Returns 0, or -errno. */
+static int derive_id(const struct key *key, uint8_t id[KEY_ID])
+{
+    static const char label[] = "bondway1 id";
+    uint8_t mac[32];
+    int err = crypto_hmac(key->secret, label, sizeof(label) - 1, mac);
+
+    if (!err)
+        memcpy(id, mac, KEY_ID);
+    crypto_wipe(mac, sizeof(mac));
+    return err;
+}
+
 int key_generate(struct key *key)
 {
-    return crypto_random(key, sizeof(*key));
+    int err = crypto_random(key->secret, KEY_SECRET);
+
+    return err ? err : derive_id(key, key->id);
+}
+
+bool key_is_whole(const struct key *key)
+{
+    uint8_t id[KEY_ID];
+
+    return derive_id(key, id) == 0 && crypto_equal(id, key->id, KEY_ID);
 }
 
 void key_wipe(struct key *key)

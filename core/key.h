@@ -2,6 +2,7 @@
 #ifndef CORE_KEY_H
 #define CORE_KEY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,8 +15,11 @@ struct key {
     uint8_t secret[KEY_SECRET];
 };
 
-/* Random id and secret. Returns 0, or -errno. */
+/* A random secret, and the id that belongs to it. Returns 0, or -errno. */
 int key_generate(struct key *key);
+/* The id belongs to the secret (protocol.md, Key), so no character of the text is wrong. False,
+ * too, for a good key that somebody else has made another way. */
+bool key_is_whole(const struct key *key);
 void key_format(const struct key *key, char out[KEY_TEXT]);
 /* One key line, without its newline. Returns 0, or -EINVAL; strict: no padding, no other
  * characters, unused bits zero. */
