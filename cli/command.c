@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
 #include <string.h>
 
 #define LABEL_TEXT 64
@@ -161,6 +162,30 @@ int command_next_option(const struct command *command, int argc, char **argv, in
     else
         return value;
     return -1;
+}
+
+int command_operand(const struct command *command, int argc, char **argv, bool needed,
+                    char **operand)
+{
+    *operand = optind < argc ? argv[optind] : NULL;
+    if (optind + 1 < argc)
+        return unexpected(command->name, argv[optind + 1]);
+    if (*operand || !needed)
+        return EXIT_WELL;
+    command_complain(command, "%s is missing; see bondway %s --help", command->operands,
+                     command->name);
+    return EXIT_USAGE;
+}
+
+void command_complain(const struct command *command, const char *fmt, ...)
+{
+    va_list args;
+
+    fprintf(stderr, "bondway %s: ", command->name);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
 }
 
 int command_finish(int code)

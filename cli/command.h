@@ -31,7 +31,7 @@ struct command {
 };
 
 extern const struct command gateway_command, concentrator_command, status_command, flows_command,
-    events_command, keygen_command;
+    events_command, invite_command, remove_command, keygen_command;
 /* All of them, as they are listed; ends with NULL. */
 extern const struct command *const commands[];
 
@@ -40,12 +40,21 @@ extern const struct command *const commands[];
  * mistake, of which the person has been told. */
 int command_next_option(const struct command *command, int argc, char **argv, int *code);
 
+/* Then, where the command has one operand: puts it there, NULL where it is left out. Returns
+ * EXIT_WELL, or another exit code when there are more, or it is `needed`, of which the person has
+ * been told. */
+int command_operand(const struct command *command, int argc, char **argv, bool needed,
+                    char **operand);
+
 /* "--socket PATH", "-f, --follow": how the option is written. Returns out. */
 const char *command_show_option(const struct command_option *option, char *out, size_t len);
 /* The options that every command has. */
 extern const struct command_option command_common_options[];
 
 int command_version(void);
+/* What the command has to say of its own failure, on standard error. */
+void command_complain(const struct command *command, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* Call last: output that did not arrive (a full disk) is a failure. */
 int command_finish(int code);
 

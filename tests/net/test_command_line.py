@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 PROGRAM = os.environ.get("BONDWAY", str(Path(__file__).parents[2] / "build" / "cli" / "bondway"))
-COMMANDS = ["gateway", "concentrator", "status", "flows", "events", "keygen"]
+COMMANDS = ["gateway", "concentrator", "status", "flows", "events", "invite", "remove", "keygen"]
 DAEMONS = ["gateway", "concentrator"]
+NAMING = ["invite", "remove"]  # what takes an operand
 VIEWS = ["status", "flows", "events"]
 KEY_LINE = re.compile(r"bondway1:[A-Za-z0-9_-]{54}\n")
 GATEWAY = {
@@ -114,7 +115,8 @@ def test_wrong_options(command):
     assert_usage(bondway(command, "--frobnicate"),
                  f"bondway {command}: option --frobnicate is not known; {see}")
     assert_usage(bondway(command, "-x"), f"bondway {command}: option -x is not known; {see}")
-    assert_usage(bondway(command, "extra"),
+    operands = ["one"] if command in NAMING else []
+    assert_usage(bondway(command, *operands, "extra"),
                  f'bondway {command}: unexpected argument "extra"; {see}')
 
 

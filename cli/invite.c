@@ -1,0 +1,394 @@
+/* bondway invite: makes a gateway known to this concentrator, and prints the join link for it. */
+#include <errno.h>
+#include <getopt.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+#include "cli/provision.h"
+#include "concentrator/egress.h"
+#include "config/concentrator_config.h"
+#include "config/draft.h"
+#include "config/edit.h"
+#include "core/crypto.h"
+#include "core/link.h"
+
+#define DEFAULT_PORT 7171
+#define ENTRY_MAX (2 * PATH_MAX)
+
+static const char fresh_config[] =
+    "# bondway concentrator. `bondway concentrator --keys` tells what else may stand here.\n\n";
+
+struct invitation {
+    const char *config;
+    const char *address; /* --address, or NULL */
+    bool force;
+    struct draft draft;
+    struct concentrator_config *loaded; /* NULL: the file is not there, or names no gateways */
+    const struct peer_config *known;    /* the gateway, where the file has it */
+    char key_path[PATH_MAX];
+    bool made_key;
+    struct join_link link;
+};
+
+/* ---- where gateways reach this host ---- */
+
+static bool is_any(const struct addr *a)
+{
+    static const uint8_t none[sizeof(a->ip)];
+
+    return memcmp(a->ip, none, sizeof(none)) == 0;
+}
+
+static bool is_public(const struct addr *a)
+{
+    static const struct egress_policy nothing;
+    struct addr alone = *a;
+
+    alone.port = 0;
+    return egress_check(&nothing, &alone) == EGRESS_ALLOWED;
+}
+
+/* The first public address of that family; text: of the first that is not, for a message. */
+static bool find_public(const struct ifaddrs *all, uint8_t family, struct addr *out,
+                        char interface[IFNAMSIZ], char other[ADDR_TEXT])
+{
+    for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+        struct addr a;
+        if (!i->ifa_addr || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK) ||
+            addr_from_sockaddr(&a, i->ifa_addr) || a.family != family)
+            continue;
+        if (is_public(&a)) {
+            *out = a;
+            snprintf(interface, IFNAMSIZ, "%s", i->ifa_name);
+            return true;
+        }
+        if (family == 4 && !other[0])
+            addr_format_ip(&a, other);
+    }
+    return false;
+}
+
+/* Where the concentrator listens, as a gateway reaches it: an address of its own, or by which
+ * interface. */
+static bool reach(const struct ifaddrs *all, const struct addr *listen, struct join_link *link,
+                  char other[ADDR_TEXT])
+{
+    char interface[IFNAMSIZ], text[ADDR_TEXT];
+    struct addr found = *listen;
+
+    if (is_any(listen)) {
+        if (!find_public(all, listen->family, &found, interface, other))
+            return false;
+        fprintf(stderr, "Gateways reach this host at %s (of %s); if not, say --address HOST.\n",
+                addr_format_ip(&found, text), interface);
+    } else if (!is_public(listen)) {
+        return false;
+    }
+    snprintf(link->host, sizeof(link->host), "%s", addr_format_ip(&found, text));
+    link->port = listen->port;
+    return true;
+}
+
+/* IPv4 before IPv6: more uplinks have it. */
+static int find_address(const struct addr *listen, size_t n, struct join_link *link)
+{
+    char other[ADDR_TEXT] = "";
+    struct ifaddrs *all = NULL;
+    bool found = false;
+
+    if (getifaddrs(&all) == -1)
+        all = NULL;
+    for (uint8_t family = 4; family <= 6; family += 2) {
+        for (size_t i = 0; i < n && !found; i++)
+            found = listen[i].family == family && reach(all, &listen[i], link, other);
+    }
+    freeifaddrs(all);
+    if (found)
+        return 0;
+    command_complain(
+        &invite_command,
+        "no public address is on this host's interfaces%s%s%s; say where gateways reach it: "
+        "--address HOST",
+        other[0] ? " (it has " : "", other, other[0] ? ": behind NAT?)" : "");
+    return -ENOENT;
+}
+
+/* "HOST", "HOST:PORT", "2001:db8::1", "[2001:db8::1]:PORT". Returns an exit code. */
+static int take_address(struct join_link *link, const char *text, uint16_t port)
+{
+    char whole[LINK_TEXT];
+    struct addr a;
+
+    bool bare6 = addr_parse_ip(&a, text) == 0 && a.family == 6;
+    if (!bare6 && link_set_host(link, text) == LINK_OK)
+        return EXIT_WELL;
+    snprintf(whole, sizeof(whole), bare6 ? "[%s]:%u" : "%s:%u", text, (unsigned)port);
+    if (link_set_host(link, whole) == LINK_OK)
+        return EXIT_WELL;
+    command_complain(&invite_command,
+                     "\"%s\" is no host; write --address HOST or --address HOST:PORT", text);
+    return EXIT_USAGE;
+}
+
+/* Before anything is changed. Returns an exit code, as what follows. */
+static int choose_address(struct invitation *v)
+{
+    static const struct addr anywhere[] = {{.family = 4, .port = DEFAULT_PORT},
+                                           {.family = 6, .port = DEFAULT_PORT}};
+    const struct addr *listen = v->loaded ? v->loaded->listen : anywhere;
+    size_t n = v->loaded ? v->loaded->n_listen : 2;
+
+    if (!v->address)
+        return find_address(listen, n, &v->link) ? EXIT_FAILED : EXIT_WELL;
+    return take_address(&v->link, v->address, listen[0].port);
+}
+
+/* ---- the key, and the configuration ---- */
+
+/* A new file, and one that names no gateways yet, are completed; any other must be good as it is.
+ */
+static int load(struct invitation *v)
+{
+    int err = draft_open(&v->draft, v->config, stderr);
+
+    if (err)
+        return EXIT_USAGE;
+    if (!v->draft.text)
+        return EXIT_WELL;
+    if (!edit_has(v->draft.text, provision_concentrator.list))
+        return EXIT_WELL;
+    v->loaded = concentrator_config_load(v->config, stderr);
+    if (!v->loaded)
+        return EXIT_USAGE;
+    for (size_t i = 0; i < v->loaded->n_peers; i++) {
+        if (strcmp(v->loaded->peers[i].name, v->link.name) == 0)
+            v->known = &v->loaded->peers[i];
+    }
+    return EXIT_WELL;
+}
+
+static bool is_anothers(const struct invitation *v, const struct key *key)
+{
+    for (size_t i = 0; v->loaded && i < v->loaded->n_peers; i++) {
+        const struct peer_config *peer = &v->loaded->peers[i];
+        if (peer != v->known && memcmp(peer->key.id, key->id, KEY_ID) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What the last one that was invited is like, the new one is, too. */
+static const char *some_key_file(const struct invitation *v)
+{
+    return v->loaded && v->loaded->n_peers > 0 ? v->loaded->peers[0].key_file : NULL;
+}
+
+static const char *socket_of(const struct invitation *v)
+{
+    return v->loaded ? v->loaded->control_socket : provision_concentrator.socket;
+}
+
+static int make_key(struct invitation *v)
+{
+    int err = key_generate(&v->link.key);
+
+    if (err)
+        command_complain(&invite_command, "no randomness: %s", strerror(-err));
+    else
+        err = provision_key_write(&invite_command, v->key_path, &v->link.key, socket_of(v),
+                                  some_key_file(v));
+    v->made_key = !err;
+    return err ? EXIT_FAILED : EXIT_WELL;
+}
+
+/* The link's key: the one that is there, or a new one. */
+static int settle_key(struct invitation *v)
+{
+    struct key old;
+    char why[256];
+
+    if (v->known)
+        snprintf(v->key_path, sizeof(v->key_path), "%s", v->known->key_file);
+    else if (provision_key_path(&invite_command, v->config, v->link.name, v->key_path))
+        return EXIT_FAILED;
+    int err = v->force ? -ENOENT : key_load(&old, v->key_path, why, sizeof(why));
+    if (err == -ENOENT)
+        return make_key(v);
+    if (err) {
+        command_complain(&invite_command, "%s: %s; or make a new one with --force", v->key_path,
+                         why);
+        return EXIT_FAILED;
+    }
+    v->link.key = old;
+    key_wipe(&old);
+    if (!key_is_whole(&v->link.key)) {
+        command_complain(
+            &invite_command,
+            "%s: bondway has not made this key, and a join link cannot carry it: make a new "
+            "one with --force",
+            v->key_path);
+        return EXIT_FAILED;
+    }
+    if (!is_anothers(v, &v->link.key))
+        return EXIT_WELL;
+    command_complain(&invite_command,
+                     "%s: another gateway has this key: make a new one with --force", v->key_path);
+    return EXIT_FAILED;
+}
+
+/* Listens where the kernel has the family. */
+static char *begin_config(void)
+{
+    bool ipv6 = access("/proc/net/if_inet6", F_OK) == 0;
+    char *text;
+
+    return asprintf(&text, "%slisten = [\"0.0.0.0:%d\"%s];\n", fresh_config, DEFAULT_PORT,
+                    ipv6 ? ", \"[::]:7171\"" : "") == -1
+               ? NULL
+               : text;
+}
+
+static int add_entry(struct invitation *v)
+{
+    char entry[ENTRY_MAX], quoted[ENTRY_MAX - 128], *changed;
+
+    if (!v->draft.text)
+        draft_change(&v->draft, begin_config());
+    snprintf(entry, sizeof(entry), "{ name = \"%s\"; key_file = \"%s\"; }", v->link.name,
+             provision_quote(v->key_path, quoted, sizeof(quoted)));
+    int err = v->draft.text
+                  ? edit_append(v->draft.text, provision_concentrator.list, entry, &changed)
+                  : -ENOMEM;
+    if (err == -EINVAL)
+        command_complain(&invite_command,
+                         "%s: gateways is no list in ( ): write gateways = ( %s );", v->config,
+                         entry);
+    else if (err)
+        command_complain(&invite_command, "out of memory");
+    if (err)
+        return EXIT_USAGE;
+    draft_change(&v->draft, changed);
+    return draft_write(&v->draft, provision_concentrator.check, stderr) ? EXIT_FAILED : EXIT_WELL;
+}
+
+/* ---- the whole ---- */
+
+/* Past stdio, whose buffer would keep a copy. */
+static int print_link(const struct invitation *v)
+{
+    char text[LINK_TEXT + 1];
+
+    fprintf(stderr, "Give this link to the router, where `bondway join` takes it; it is a "
+                    "secret:\n");
+    link_format(&v->link, text);
+    size_t len = strlen(text);
+    text[len++] = '\n';
+    ssize_t n = write(STDOUT_FILENO, text, len);
+    crypto_wipe(text, sizeof(text));
+    if (n == (ssize_t)len)
+        return EXIT_WELL;
+    command_complain(&invite_command, "cannot write the link: %s",
+                     n == -1 ? strerror(errno) : "cut short");
+    return EXIT_FAILED;
+}
+
+static int settle(struct invitation *v)
+{
+    int code = settle_key(v);
+
+    if (code)
+        return code;
+    if (v->known) {
+        fprintf(stderr, "Gateway \"%s\" is in %s already%s; its key is in %s.\n", v->link.name,
+                v->config, v->force ? ", and has a new key now" : "", v->key_path);
+        return EXIT_WELL;
+    }
+    code = add_entry(v);
+    if (code && v->made_key)
+        unlink(v->key_path);
+    if (!code)
+        fprintf(stderr, "Added gateway \"%s\" to %s; its key is in %s.\n", v->link.name, v->config,
+                v->key_path);
+    return code;
+}
+
+static int invite(struct invitation *v)
+{
+    int code = load(v);
+
+    if (!code)
+        code = choose_address(v);
+    if (!code)
+        code = settle(v);
+    if (code)
+        return code;
+    int reloaded = provision_reload(&invite_command, &provision_concentrator, socket_of(v),
+                                    v->config, v->link.name, true);
+    code = print_link(v);
+    return code ? code : reloaded;
+}
+
+static int begin(struct invitation *v, const char *name)
+{
+    if (!link_is_name(name)) {
+        command_complain(&invite_command,
+                         "\"%s\" is no name; write 1 to %d letters, digits, '.', '_' or '-'", name,
+                         LINK_NAME_MAX);
+        return EXIT_USAGE;
+    }
+    memcpy(v->link.name, name, strlen(name) + 1);
+    int code = invite(v);
+    concentrator_config_free(v->loaded);
+    draft_close(&v->draft);
+    link_wipe(&v->link);
+    return code;
+}
+
+enum { LONG_ADDRESS = 256, LONG_FORCE };
+
+static const struct command_option options[] = {
+    {LONG_ADDRESS, "address", "HOST[:PORT]",
+     "where gateways reach this host; default: the public\n"
+     "address of its interfaces, and the port it listens on"},
+    {'c', "config", "FILE", "the configuration; default /etc/bondway/concentrator.conf"},
+    {LONG_FORCE, "force", NULL, "a new key, also for a gateway that is known: its old one ends"},
+    {0, NULL, NULL, NULL},
+};
+
+static int run(int argc, char **argv)
+{
+    struct invitation v = {.config = provision_concentrator.config, .draft.lock = -1};
+    char *name;
+    int code;
+
+    for (int option; (option = command_next_option(&invite_command, argc, argv, &code));) {
+        if (option < 0)
+            return code;
+        if (option == LONG_ADDRESS)
+            v.address = optarg;
+        else if (option == 'c')
+            v.config = optarg;
+        else
+            v.force = true;
+    }
+    code = command_operand(&invite_command, argc, argv, true, &name);
+    return code ? code : begin(&v, name);
+}
+
+const struct command invite_command = {
+    .name = "invite",
+    .summary = "make a gateway known here, and print its join link (on the VPS)",
+    .text = "Makes a key for the gateway NAME, adds it to the configuration, has the running\n"
+            "concentrator take it over, and prints a join link, which `bondway join` takes on the\n"
+            "router. Of a gateway that is known already it prints the link again.",
+    .operands = "NAME",
+    .options = options,
+    .notes = "The link is a secret.\n",
+    .exit_status = "0 well, 1 failed, 2 wrong usage or configuration",
+    .run = run,
+};

@@ -1,0 +1,40 @@
+/* What invite, join and remove share: key files, and daemons that must read their configuration
+ * anew. */
+#ifndef CLI_PROVISION_H
+#define CLI_PROVISION_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "cli/command.h"
+#include "core/key.h"
+
+/* What the two daemons' configurations call things. */
+struct provision_role {
+    const char *daemon;          /* "gateway" */
+    const char *list;            /* of the other ends: "concentrators" */
+    const char *config, *socket; /* where they are by default */
+    bool (*check)(const char *path, FILE *complaints);
+};
+extern const struct provision_role provision_gateway, provision_concentrator;
+
+/* The key file NAME.key beside that configuration, as an absolute path. Returns 0, or -errno after
+ * complaining for that command. */
+int provision_key_path(const struct command *command, const char *config, const char *name,
+                       char out[PATH_MAX]);
+/* Writes the file, mode 0600, for whom the daemon at that control socket runs as, or else whom the
+ * file `like` (NULL: none) belongs to, or else us. Returns 0, or -errno after complaining. */
+int provision_key_write(const struct command *command, const char *path, const struct key *key,
+                        const char *socket, const char *like);
+/* text as it stands between quotes in a configuration. Returns out. */
+const char *provision_quote(const char *text, char *out, size_t len);
+
+/* Has the daemon at that control socket read its configuration anew, and waits until it has: until
+ * it lists `name`, or does so no more. Says how it went, on standard error; file: the configuration
+ * that was changed. Returns an exit code. */
+int provision_reload(const struct command *command, const struct provision_role *role,
+                     const char *socket, const char *file, const char *name, bool listed);
+
+#endif

@@ -1,0 +1,250 @@
+"""bondway invite and bondway remove, on the VPS: keys, the configuration, the running concentrator,
+the link. Most of it needs no network: the files are looked at."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bonded import Bonded, Lab, find_program, wait_for
+
+LINK = r"bondway1://{host}/[A-Za-z0-9_-]{{54}}#{name}\n"
+MINE = """# My own words (and a bracket.
+listen = [ "127.0.0.1:7171" ];   # where
+workers = 1;
+gateways = (
+    # the first of all
+    {{ name = "cabin"; key_file = "{key}"; max_flows = 99; }}   # far away
+);
+deny_destinations = ["9.9.9.9"];
+"""
+
+
+def bondway(*words, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run([find_program(), *map(str, words)], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60,
+                          **kwargs)
+
+
+def invite(conf: Path, name: str, *words, address: str = "203.0.113.10") -> str:
+    """The link, without its newline."""
+    result = bondway("invite", name, "-c", conf, "--address", address, *words)
+    assert result.returncode == 0, result.stderr
+    host = address if re.search(r"\d:\d+$", address) else f"{address}:7171"
+    assert re.fullmatch(LINK.format(host=re.escape(host), name=name), result.stdout)
+    key = result.stdout.split("/")[3].split("#")[0]
+    assert key not in result.stderr and key[12:] not in result.stderr
+    return result.stdout.rstrip("\n")
+
+
+def assert_refused(result: subprocess.CompletedProcess, code: int, message: str) -> None:
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", message)
+
+
+def key_of(link: str) -> str:
+    return "bondway1:" + re.search(r"/([A-Za-z0-9_-]{54})#", link)[1]
+
+
+@pytest.fixture
+def conf(tmp_path) -> Path:
+    """A configuration as a person has written it, with one gateway."""
+    key = tmp_path / "cabin.key"
+    key.touch(mode=0o600)
+    key.write_text(bondway("keygen").stdout)
+    path = tmp_path / "concentrator.conf"
+    path.write_text(MINE.format(key=key))
+    return path
+
+
+def test_the_first_gateway_on_a_fresh_vps(tmp_path):
+    """There is nothing yet, not even the directory."""
+    conf = tmp_path / "etc" / "concentrator.conf"
+    link = invite(conf, "home")
+    key = conf.parent / "home.key"
+    assert key.read_text() == key_of(link) + "\n"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(conf.stat().st_mode) == 0o644
+    assert bondway("concentrator", "--check", "-c", conf).returncode == 0
+    assert sorted(os.listdir(conf.parent)) == ["concentrator.conf", "home.key"]
+
+
+def test_every_byte_of_my_own_stays(conf):
+    before = conf.read_text()
+    conf.chmod(0o640)
+    invite(conf, "home")
+    key = conf.parent / "home.key"
+    assert conf.read_text() == before.replace(
+        "max_flows = 99; }   # far away",
+        f'max_flows = 99; }},   # far away\n    {{ name = "home"; key_file = "{key}"; }}')
+    assert stat.S_IMODE(conf.stat().st_mode) == 0o640
+    assert bondway("remove", "home", "-c", conf).returncode == 0
+    assert conf.read_text() == before
+    assert not key.exists() and (conf.parent / "cabin.key").exists()
+
+
+def test_a_configuration_behind_a_link(conf, tmp_path):
+    """/etc/bondway/concentrator.conf may lead elsewhere: there it is changed, and the link stays."""
+    link = tmp_path / "there" / "concentrator.conf"
+    link.parent.mkdir()
+    link.symlink_to(conf)
+    invite(link, "home")
+    assert link.is_symlink() and '"home"' in conf.read_text()
+
+
+def test_the_same_link_again(conf):
+    """It was lost. Nothing changes, until a new one is asked for; then the old one ends."""
+    first, text = invite(conf, "home"), conf.read_text()
+    assert invite(conf, "home") == first
+    assert conf.read_text() == text
+    second = invite(conf, "home", "--force")
+    assert key_of(second) != key_of(first)
+    assert (conf.parent / "home.key").read_text() == key_of(second) + "\n"
+    assert conf.read_text() == text
+
+
+def test_a_key_that_is_there_already(conf):
+    """An invitation that was broken off has left it."""
+    key = conf.parent / "home.key"
+    key.touch(mode=0o600)
+    key.write_text(bondway("keygen").stdout)
+    assert key_of(invite(conf, "home")) + "\n" == key.read_text()
+
+
+@pytest.mark.parametrize("address,host", [
+    ("203.0.113.10:443", "203.0.113.10:443"), ("2001:db8::1", "[2001:db8::1]:7171"),
+    ("[2001:db8::1]:99", "[2001:db8::1]:99"), ("vps.example.org", "vps.example.org:7171")])
+def test_addresses(conf, address, host):
+    result = bondway("invite", "home", "-c", conf, "--address", address)
+    assert re.fullmatch(LINK.format(host=re.escape(host), name="home"), result.stdout)
+
+
+@pytest.mark.parametrize("address", ["", "h h", "vps.example:0", "-x", "vps.example:70000"])
+def test_what_is_no_address(conf, address):
+    before = sorted(os.listdir(conf.parent))
+    assert_refused(bondway("invite", "home", "-c", conf, f"--address={address}"), 2,
+                   f'bondway invite: "{address}" is no host; write --address HOST or --address '
+                   "HOST:PORT\n")
+    assert sorted(os.listdir(conf.parent)) == before
+
+
+def test_what_is_no_name(conf):
+    assert_refused(bondway("invite", 'a"b', "-c", conf), 2,
+                   'bondway invite: "a"b" is no name; write 1 to 31 letters, digits, \'.\', \'_\' or '
+                   "'-'\n")
+    assert_refused(bondway("invite", "-c", conf), 2,
+                   "bondway invite: NAME is missing; see bondway invite --help\n")
+    assert_refused(bondway("invite", "a", "b", "-c", conf), 2,
+                   'bondway invite: unexpected argument "b"; see bondway invite --help\n')
+
+
+def test_a_configuration_with_a_mistake_stays_as_it_is(conf):
+    text = conf.read_text() + "no_such_key = 1;\n"
+    conf.write_text(text)
+    result = bondway("invite", "home", "-c", conf, "--address", "203.0.113.10")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f'{conf}:9: unknown key "no_such_key"')
+    assert conf.read_text() == text
+    assert sorted(os.listdir(conf.parent)) == ["cabin.key", "concentrator.conf"]
+
+
+def test_gateways_that_are_no_list(tmp_path):
+    conf = tmp_path / "concentrator.conf"
+    conf.write_text('listen = ["127.0.0.1:7171"];\ngateways = [];\n')
+    result = bondway("invite", "home", "-c", conf, "--address", "203.0.113.10")
+    assert result.returncode == 2
+    assert f"bondway invite: {conf}: gateways is no list in ( ): write gateways = (" in result.stderr
+    assert sorted(os.listdir(tmp_path)) == ["concentrator.conf"]
+
+
+def test_a_key_that_others_may_read(conf):
+    invite(conf, "home")
+    (conf.parent / "home.key").chmod(0o644)
+    result = bondway("invite", "home", "-c", conf, "--address", "203.0.113.10")
+    assert result.returncode == 2
+    assert f"chmod 600 {conf.parent / 'home.key'}" in result.stderr
+
+
+def test_many_at_once(conf):
+    """Whoever comes first: none is lost."""
+    with ThreadPoolExecutor(8) as pool:
+        links = list(pool.map(lambda n: invite(conf, f"g{n}"), range(8)))
+    assert len({key_of(link) for link in links}) == 8
+    assert bondway("concentrator", "--check", "-c", conf).returncode == 0
+    assert set(re.findall(r'name = "(\w+)"', conf.read_text())) == {"cabin", *(
+        f"g{n}" for n in range(8))}
+
+
+def test_remove_what_is_not_there(conf):
+    assert_refused(bondway("remove", "home", "-c", conf), 2,
+                   f'bondway remove: {conf} has no "home" among its gateways or concentrators\n')
+
+
+def test_remove_one_whose_key_is_gone(conf):
+    """By hand: then the configuration is broken, and remove mends it."""
+    invite(conf, "home")
+    (conf.parent / "home.key").unlink()
+    result = bondway("remove", "home", "-c", conf)
+    assert (result.returncode, result.stderr) == (
+        0, f'Removed "home" from {conf}, and its key.\n')
+
+
+def test_a_running_concentrator():
+    """It takes a new gateway over at once, and a removed one out; the address is its public one."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        bond.start_concentrator()
+        conf = bond.concentrator_conf
+
+        def run(*words):
+            return lab.vps.run([bond.program, *words, "-c", conf], check=False)
+
+        def names():
+            return [gateway["name"] for gateway in bond.concentrator_status()["gateways"]]
+
+        result = run("invite", "cabin")
+        assert result.returncode == 0, result.stderr
+        assert re.fullmatch(LINK.format(host=f"{re.escape(lab.vps.address)}:7171", name="cabin"),
+                            result.stdout)
+        interface, = re.findall(rf"^Gateways reach this host at {lab.vps.address} \(of (\S+)\); if "
+                                r"not, say --address HOST\.$", result.stderr, re.M)
+        assert interface in lab.vps.run(["ip", "-br", "address"]).stdout
+        assert "The running concentrator has taken it over.\n" in result.stderr
+        assert names() == ["home", "cabin"]
+
+        assert run("remove", "cabin").returncode == 0
+        assert names() == ["home"]
+
+        conf.write_text(conf.read_text() + 'listen_to_me = 1;\n')
+        assert run("remove", "home").returncode == 2
+        assert names() == ["home"]
+
+
+def test_a_concentrator_of_another_configuration():
+    """-c names a file that is not the running one's: it must not look as if all were well."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        bond.start_concentrator()
+        other = bond.write("other.conf", bond.concentrator_conf.read_text())
+        result = lab.vps.run([bond.program, "invite", "cabin", "-c", other], check=False)
+        assert result.returncode == 1
+        assert ("bondway invite: the running concentrator has read its configuration anew, but that "
+                f"is not {other}: name the right one with -c\n") in result.stderr
+
+
+def test_a_key_for_the_user_that_the_concentrator_runs_as():
+    """It must be able to read it."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        user = 65534
+        for path in bond.directory, bond.key_file, bond.concentrator_conf:
+            os.chown(path, user, user)
+        bond.start_concentrator(["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"])
+        result = lab.vps.run([bond.program, "invite", "cabin", "-c", bond.concentrator_conf],
+                             check=False)
+        assert result.returncode == 0, result.stderr
+        key = (bond.directory / "cabin.key").stat()
+        assert (key.st_uid, stat.S_IMODE(key.st_mode)) == (user, 0o600)
+        wait_for(lambda: len(bond.concentrator_status()["gateways"]) == 2, 5, "the new gateway")
