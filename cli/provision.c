@@ -224,7 +224,7 @@ int provision_reload(const struct command *command, const struct provision_role 
                     role->daemon);
         return EXIT_WELL;
     }
-    news.since = news.newest;
+    news = (struct news){.since = news.newest};
     bool before = lists(socket, &change);
     if (!err && peer.pid <= 0)
         err = -ESRCH;
