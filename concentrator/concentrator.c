@@ -17,6 +17,7 @@
 #include "core/daemon.h"
 #include "core/events.h"
 #include "core/log.h"
+#include "core/readiness.h"
 #include "core/mptcp.h"
 
 /* After SIGTERM: how long flows may go on. */
@@ -450,6 +451,7 @@ int concentrator_run(const char *config_path)
     int err = concentrator_start(&c, config);
     if (err == 0) {
         log_start(&c);
+        readiness_tell();
         tell(&c, "started", "");
         event_base_dispatch(c.base);
         log_info("concentrator", "stopped");

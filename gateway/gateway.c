@@ -15,6 +15,7 @@
 #include "core/listener.h"
 #include "core/log.h"
 #include "core/mptcp.h"
+#include "core/readiness.h"
 #include "core/relay.h"
 #include "gateway/changes.h"
 #include "gateway/concentrators.h"
@@ -715,6 +716,7 @@ static int start(struct gateway *g)
              crypto_suite_name(g->trunk_context.suite));
     check_lan(g->config);
     decide_interception(g);
+    readiness_tell();
     return 0;
 }
 
