@@ -312,6 +312,10 @@ def run_scenarios(runner: Runner) -> None:
                LOGS / "scenarios.json")
 
 
+def run_package(runner: Runner) -> None:
+    runner.run("package", read_pytest, *PYTEST, ROOT / "tests/package")
+
+
 def run_kernels(runner: Runner) -> None:
     runner.build("plain")
     for version in KERNELS:
@@ -321,9 +325,10 @@ def run_kernels(runner: Runner) -> None:
 STEPS: Dict[str, Callable[[Runner], None]] = {
     "lint": run_lint, "unit": run_unit, "cross": run_cross, "fuzz": run_fuzz, "net": run_net,
     "demo": run_demo, "bench": run_bench, "heal": run_heal, "scenarios": run_scenarios,
-    "kernels": run_kernels,
+    "package": run_package, "kernels": run_kernels,
 }
-USUAL = [name for name in STEPS if name not in ("bench", "heal", "scenarios", "kernels")]
+USUAL = [name for name in STEPS
+         if name not in ("bench", "heal", "scenarios", "package", "kernels")]
 
 
 def give_back() -> None:
