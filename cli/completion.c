@@ -88,8 +88,11 @@ static void zsh_option(const struct command_option *option, FILE *out)
         fprintf(out, "'--%s[", option->name);
     zsh_text(option->help, out);
     fputc(']', out);
-    if (option->argument)
-        fprintf(out, ":%s:%s", option->argument, names_file(option) ? "_files" : "");
+    if (option->argument) {
+        fputc(':', out);
+        zsh_text(option->argument, out);
+        fputs(names_file(option) ? ":_files" : ":", out);
+    }
     fputc('\'', out);
 }
 

@@ -141,4 +141,7 @@ def test_zsh_completes_commands_and_options():
             assert any(re.search(rf"(^|\)){name}\[", line) for line in lines), name
             assert not letter or any(re.search(rf"\){letter}\[", line) for line in lines)
         for line in lines:
-            assert re.fullmatch(r"(\(-\w --[a-z-]+\))?--?[a-z]*\w\[.+\](:\w+:(_files)?)?", line), line
+            # What zsh reads as its own is escaped where it is not.
+            text = r"(?:[^\\:\[\]]|\\.)+"
+            assert re.fullmatch(rf"(\(-\w --[a-z-]+\))?--?[a-z-]*\w\[{text}\](:{text}:(_files)?)?",
+                                line), line
