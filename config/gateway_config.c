@@ -214,7 +214,9 @@ static const struct option_row rows[] = {
      .words = schedulers,
      .def = "\"bond\"",
      AT(scheduler),
-     .help = "How a flow uses the uplinks. bond: every healthy one at once."},
+     .help =
+         "How a flow uses the uplinks. bond: every healthy one at once. overflow: dear ones only "
+         "while the cheaper ones are full."},
     {.name = "encryption",
      .kind = OPTION_CHOICE,
      .words = encryptions,

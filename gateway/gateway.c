@@ -305,6 +305,46 @@ static void on_vitals_changed(void *arg, uint32_t index, enum health_verdict bef
         reschedule_active(g);
 }
 
+static bool uses_overflow(const struct gateway_config *config)
+{
+    bool uses = config->scheduler == SCHEDULER_OVERFLOW;
+
+    for (size_t i = 0; i < config->n_rules; i++)
+        uses = uses || config->rules[i].scheduler == SCHEDULER_OVERFLOW;
+    return uses;
+}
+
+static void tell_saturation(const struct gateway *g, const bool *before)
+{
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
+        const struct gauge *gauge = &g->gauges.of[i];
+        if (gauge->saturation.saturated == before[i])
+            continue;
+        log_info(uplinks_get(g->uplinks, i)->config->name,
+                 "uplink %s down_bps=%llu of=%llu up_bps=%llu of=%llu",
+                 gauge->saturation.saturated ? "saturated: dearer ones take part"
+                                             : "no longer saturated",
+                 (unsigned long long)gauge->capacity.down.rate_bps,
+                 (unsigned long long)gauge->capacity.down.bps,
+                 (unsigned long long)gauge->capacity.up.rate_bps,
+                 (unsigned long long)gauge->capacity.up.bps);
+    }
+}
+
+static void on_measured(void *arg)
+{
+    struct gateway *g = arg;
+    bool before[UPLINKS_MAX];
+
+    for (size_t i = 0; i < UPLINKS_MAX; i++)
+        before[i] = g->gauges.of[i].saturation.saturated;
+    if (!gauges_judge_saturation(&g->gauges, g->uplinks, family_of(g), clock_now_ms()) ||
+        !uses_overflow(g->config))
+        return;
+    tell_saturation(g, before);
+    reschedule_all(g);
+}
+
 /* --- flows -------------------------------------------------------------------------------- */
 
 static void on_flow_closed(void *arg, struct flow *flow, bool failed)
@@ -602,7 +642,8 @@ static int start_uplinks(struct gateway *g)
         apply_routes(g, uplinks_get(g->uplinks, i));
         tell_uplink(g, uplinks_get(g->uplinks, i));
     }
-    err = vitals_new(&g->vitals, g->base, g->uplinks, &g->gauges, on_vitals_changed, g);
+    err =
+        vitals_new(&g->vitals, g->base, g->uplinks, &g->gauges, on_vitals_changed, on_measured, g);
     if (!err && g->config->route_unproxied)
         err = unproxied_new(&g->unproxied, g->base, g->uplinks, &g->gauges, g->routes);
     return err;

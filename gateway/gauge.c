@@ -145,6 +145,28 @@ bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, ui
     return changed;
 }
 
+bool gauges_judge_saturation(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                             uint64_t now_ms)
+{
+    struct saturation of[UPLINKS_MAX];
+    struct saturation_view views[UPLINKS_MAX];
+    size_t n = uplinks_count(uplinks);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct gauge *g = &gauges->of[i];
+        const struct uplink *u = uplinks_get(uplinks, i);
+        of[i] = g->saturation;
+        views[i] = (struct saturation_view){.usable = uplink_usable(u, family) &&
+                                                      gauge_verdict(g) != HEALTH_DEAD,
+                                            .cost = u->config->cost,
+                                            .capacity = &g->capacity};
+    }
+    bool changed = saturation_judge(of, views, n, now_ms);
+    for (size_t i = 0; i < n; i++)
+        gauges->of[i].saturation = of[i];
+    return changed;
+}
+
 /* Returns how many there are. */
 static size_t view_all(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                        uint64_t now_ms, struct uplink_view *views)
@@ -159,10 +181,13 @@ static size_t view_all(const struct gauges *gauges, const struct uplinks *uplink
                                         .doubtful = g->health.doubtful,
                                         .slow = g->worth.slow,
                                         .stripped = g->mptcp == MPTCP_STRIPPED,
+                                        .saturated = g->saturation.saturated,
                                         .cost = u->config->cost,
                                         .weight = u->config->weight,
                                         .rtt_us = g->rtt_us,
                                         .loss_permille = loss_while_alive(&g->health),
+                                        .down_capacity_bps = capacity_proven_bps(&g->capacity.down),
+                                        .up_capacity_bps = capacity_proven_bps(&g->capacity.up),
                                         .starting = g->starting,
                                         .plain = g->plain,
                                         .crowded = is_crowded(g, now_ms)};

@@ -6,7 +6,9 @@
 #include <stdint.h>
 
 #include "config/gateway_config.h"
+#include "gateway/capacity.h"
 #include "gateway/health.h"
+#include "gateway/saturation.h"
 #include "gateway/scheduler.h"
 #include "gateway/uplink.h"
 #include "gateway/worth.h"
@@ -15,7 +17,9 @@ enum mptcp_truth { MPTCP_UNKNOWN, MPTCP_OK, MPTCP_STRIPPED };
 const char *mptcp_truth_name(enum mptcp_truth truth);
 
 struct gauge {
-    struct health health; /* by probes (gateway/vitals.h) */
+    struct health health;     /* by probes (gateway/vitals.h) */
+    struct capacity capacity; /* by vitals, too */
+    struct saturation saturation;
     struct worth worth;   /* in a bond */
     bool tcp_works;       /* a connection to a concentrator was made there */
     bool welcomed;        /* likewise, and the concentrator itself answered, not its kernel alone */
@@ -63,6 +67,9 @@ bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, ui
 /* Likewise, after that: true when some scheduler gives other roles now. */
 bool gauges_look(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                  uint64_t now_ms);
+/* Whenever a capacity was measured: true when an uplink has become saturated, or is no more. */
+bool gauges_judge_saturation(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                             uint64_t now_ms);
 /* By every usable uplink no word comes from the concentrator: neither answers to probes nor, where
  * none was ever answered, a welcome. Then it is rather the concentrator that is silent. (Subflows
  * join one that hangs all the same: its kernel lets them.) */

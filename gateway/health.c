@@ -464,6 +464,8 @@ void health_answered(struct health *h, uint64_t seq, uint64_t now_us)
     if (h->verdict == HEALTH_DEAD)
         note_return(h, seq, now_us);
     note_rtt(h, rtt_us, now_us);
+    if (seq >= h->answered_seq)
+        h->newest_rtt_us = rtt_us;
     h->answered_seq = max(h->answered_seq, seq);
     h->answered_us = now_us;
     h->resumed = false;
@@ -620,6 +622,14 @@ bool health_look(struct health *h, uint64_t now_us)
     describe(h, now_us);
     h->asked_us = health_next_us(h);
     return h->verdict != verdict || h->doubtful != doubtful;
+}
+
+uint64_t health_delay_us(const struct health *h, uint64_t now_us)
+{
+    uint64_t sent_us[HEALTH_PROBES];
+    unsigned n = unanswered(h, true, sent_us);
+
+    return n ? max(h->newest_rtt_us, since(now_us, sent_us[0])) : h->newest_rtt_us;
 }
 
 static uint64_t oldest_lost_at(const struct health *h)

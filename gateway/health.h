@@ -75,6 +75,7 @@ struct health {
     uint64_t n_sent, first_sent_us;
     uint64_t newest_seq, oldest_open_seq;     /* all before that are answered or counted */
     uint64_t answered_seq, answered_us;       /* the newest probe, and the last time */
+    uint64_t newest_rtt_us;                   /* of the newest one that was answered */
     uint64_t came_us;                         /* anything */
     uint64_t heard_us, gap_us;                /* packets: last time, and mean gap; 0: never */
     uint64_t base_rtt_us, base_var_us;        /* the last unloaded one, and the variation */
@@ -108,6 +109,8 @@ void health_heard(struct health *h, uint64_t packets, uint64_t now_us);
 
 /* Judges anew: true when the verdict or the doubt has changed. */
 bool health_look(struct health *h, uint64_t now_us);
+/* How long the newest answer took or, where that is longer, the next one is being waited for. */
+uint64_t health_delay_us(const struct health *h, uint64_t now_us);
 /* When to look again although nothing came; UINT64_MAX: no need. */
 uint64_t health_next_us(const struct health *h);
 

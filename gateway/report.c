@@ -68,6 +68,9 @@ static struct json_object *uplink_json(const struct uplinks *uplinks, const stru
     add_int(o, "tx_bytes", gauge->tx_bytes);
     add_int(o, "rx_bps", gauge->rx_bps);
     add_int(o, "tx_bps", gauge->tx_bps);
+    add_int(o, "rx_capacity_bps", capacity_proven_bps(&gauge->capacity.down));
+    add_int(o, "tx_capacity_bps", capacity_proven_bps(&gauge->capacity.up));
+    add_bool(o, "saturated", gauge->saturation.saturated);
     add_string(o, "mptcp", mptcp_truth_name(gauge->mptcp));
     add_int(o, "idle_probe_bytes_per_day", vitals_idle_bytes_per_day(u->config));
     return o;

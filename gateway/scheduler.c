@@ -10,7 +10,7 @@ static const struct {
 } schedulers[] = {
     [SCHEDULER_BOND] = {.decide = bond_decide},
     [SCHEDULER_FAILOVER] = {.decide = failover_decide},
-    [SCHEDULER_OVERFLOW] = {.decide = bond_decide},
+    [SCHEDULER_OVERFLOW] = {.decide = overflow_decide},
     [SCHEDULER_LATENCY] = {.decide = bond_decide},
     [SCHEDULER_SPREAD] = {.decide = bond_decide},
 };

@@ -46,6 +46,7 @@ struct vitals {
     const struct uplinks *uplinks;
     struct gauges *gauges;
     vitals_changed *changed;
+    vitals_measured *measured;
     void *arg;
     const struct concentrator_entry *entry;
     uint16_t port;
@@ -58,6 +59,11 @@ struct vitals {
 static struct health *health_of(const struct vital *v)
 {
     return &v->all->gauges->of[v->uplink].health;
+}
+
+static struct capacity *capacity_of(const struct vital *v)
+{
+    return &v->all->gauges->of[v->uplink].capacity;
 }
 
 static uint64_t idle_interval_us(const struct uplink_config *config)
@@ -101,6 +107,22 @@ static void count(struct vital *v, uint64_t now_us)
     if (packets > 0)
         v->packets_us = now_us;
     health_heard(health_of(v), packets, now_us);
+}
+
+static void measure(struct vital *v, uint64_t now_us)
+{
+    struct capacity_look look = {
+        .now_us = now_us, .rx_bytes = v->counters.rx_bytes, .tx_bytes = v->counters.tx_bytes};
+
+    look.delay_us = (uint32_t)health_delay_us(health_of(v), now_us);
+    if (v->counted && capacity_note(capacity_of(v), &look))
+        v->all->measured(v->all->arg);
+}
+
+static void rest(struct vital *v)
+{
+    v->counted = false;
+    capacity_rest(capacity_of(v));
 }
 
 static void on_answered(void *arg, uint64_t seq);
@@ -192,8 +214,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     if (is_awake(v->all, now_us))
         count(v, now_us);
     else
-        v->counted = false;
+        rest(v);
     judge(v, now_us);
+    measure(v, now_us);
     probe_when_due(v, now_us);
     set_timer(v, now_us);
 }
@@ -208,6 +231,7 @@ static void on_answered(void *arg, uint64_t seq)
     health_answered(&gauge->health, seq, now_us);
     if (gauge->health.srtt_us)
         gauge->rtt_us = (uint32_t)gauge->health.srtt_us;
+    capacity_answered(&gauge->capacity, (uint32_t)gauge->health.newest_rtt_us);
     judge(v, now_us);
     set_timer(v, now_us);
 }
@@ -302,14 +326,18 @@ void vitals_wake(struct vitals *all)
 }
 
 int vitals_new(struct vitals **out, struct event_base *base, const struct uplinks *uplinks,
-               struct gauges *gauges, vitals_changed *changed, void *arg)
+               struct gauges *gauges, vitals_changed *changed, vitals_measured *measured, void *arg)
 {
     struct vitals *all = calloc(1, sizeof(*all));
 
     if (!all)
         return -ENOMEM;
-    *all = (struct vitals){
-        .base = base, .uplinks = uplinks, .gauges = gauges, .changed = changed, .arg = arg};
+    *all = (struct vitals){.base = base,
+                           .uplinks = uplinks,
+                           .gauges = gauges,
+                           .changed = changed,
+                           .measured = measured,
+                           .arg = arg};
     all->rebind = event_new(base, -1, 0, on_rebind, all);
     if (!all->rebind) {
         vitals_free(all);

@@ -1,5 +1,6 @@
 /* The signs of life of every uplink: sends probes, no more than are needed, counts what comes in by
- * the interface, and has gateway/health.h judge. The verdicts stand in the gauges.
+ * the interface, and has gateway/health.h and gateway/capacity.h judge. The verdicts stand in the
+ * gauges.
  *
  * While flows carry data, each uplink is looked at every 20 ms. One that carries some of it is
  * probed every 50 ms, or as often as takes a twentieth of what it carries where that is less, and
@@ -21,9 +22,13 @@ struct vitals;
 typedef void vitals_changed(void *arg, uint32_t uplink, enum health_verdict before,
                             bool doubtful_before);
 
+/* What an uplink carries has been measured anew (gateway/capacity.h). From the event loop. */
+typedef void vitals_measured(void *arg);
+
 /* Nobody is asked yet. Returns 0, or -errno. All that is given must outlive it. */
 int vitals_new(struct vitals **out, struct event_base *base, const struct uplinks *uplinks,
-               struct gauges *gauges, vitals_changed *changed, void *arg);
+               struct gauges *gauges, vitals_changed *changed, vitals_measured *measured,
+               void *arg);
 void vitals_free(struct vitals *vitals); /* NULL is fine */
 
 /* Probes go to that concentrator from now on (port: where it answers them; 0: it does not). What is

@@ -19,11 +19,13 @@ typedef void scheduler_decides(const struct scene *scene, struct schedule *out);
 typedef bool scheduler_looks(struct scheduler_memory *memory, const struct uplink_view *uplinks,
                              size_t n, uint64_t now_ms);
 
-scheduler_decides bond_decide, failover_decide;
+scheduler_decides bond_decide, failover_decide, overflow_decide;
 
 bool scene_is_candidate(const struct scene *scene, size_t uplink);
 /* Is a the better place for a first subflow? */
 typedef bool starts_before(const struct uplink_view *a, const struct uplink_view *b);
+/* By what a flow that begins there may wait, and by what would leave it on one path. */
+bool scene_starts_sooner(const struct uplink_view *a, const struct uplink_view *b);
 /* Fills out->order with the candidates. Between equals the configuration's order decides. */
 void scene_order(const struct scene *scene, starts_before *before, struct schedule *out);
 /* The first of out->order that is not in doubt (the first of all where all are) is active, and

@@ -110,9 +110,13 @@ static void forgets(void **state)
                       .rx_bps = 3,
                       .sampled_ms = 4,
                       .tcp_works = true,
+                      .capacity.down.bps = 5,
+                      .saturation.saturated = true,
                       .health.verdict = HEALTH_UP};
 
     gauge_forget(&g);
+    assert_int_equal(g.capacity.down.bps, 0);
+    assert_false(g.saturation.saturated);
     assert_int_equal(g.rtt_us, 0);
     assert_int_equal(g.mptcp, MPTCP_UNKNOWN);
     assert_int_equal(g.rx_bps + g.sampled_ms, 0);
@@ -351,6 +355,34 @@ static void the_schedule_knows_the_dead_and_the_doubtful(void **state)
     assert_int_equal(s.roles[1], ROLE_ACTIVE);
 }
 
+/* Saturation is of what is usable and alive; what it becomes, the schedule knows. */
+static void the_saturated_need_help(void **state)
+{
+    static const struct uplink_config configs[] = {{.cost = 0}, {.cost = 10}};
+    struct uplinks uplinks = {.n = 2};
+    struct gauges gauges = {0};
+    struct demand demand = {SCHEDULER_OVERFLOW, UINT32_MAX};
+    struct schedule s;
+
+    for (size_t i = 0; i < 2; i++) {
+        uplinks.of[i] = (struct uplink){.config = &configs[i], .v4.usable = true};
+        gauges.of[i].health = (struct health){.verdict = HEALTH_UP, .answered_us = 5};
+        gauges.of[i].capacity.full = true;
+    }
+    gauges.of[1].health.verdict = HEALTH_DEAD;
+    for (clock_ms = 1000; clock_ms < 1300; clock_ms += 100)
+        assert_false(gauges_judge_saturation(&gauges, &uplinks, 4, clock_ms));
+    assert_true(gauges_judge_saturation(&gauges, &uplinks, 4, clock_ms));
+    assert_true(gauges.of[0].saturation.saturated);
+    assert_false(gauges.of[1].saturation.saturated);
+    gauges.of[1].health.verdict = HEALTH_UP;
+    gauges_schedule(&gauges, &uplinks, 4, &demand, NULL, &s);
+    assert_int_equal(s.roles[1], ROLE_ACTIVE);
+    gauges.of[0].saturation.saturated = false;
+    gauges_schedule(&gauges, &uplinks, 4, &demand, NULL, &s);
+    assert_int_equal(s.roles[1], ROLE_STANDBY);
+}
+
 static void truths_have_names(void **state)
 {
     assert_string_equal(mptcp_truth_name(MPTCP_UNKNOWN), "unknown");
@@ -374,6 +406,7 @@ int main(void)
         cmocka_unit_test(the_probes_decide),
         cmocka_unit_test(blocked_probes_say_nothing),
         cmocka_unit_test(the_schedule_knows_the_dead_and_the_doubtful),
+        cmocka_unit_test(the_saturated_need_help),
         cmocka_unit_test(truths_have_names),
     };
 

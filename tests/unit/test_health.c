@@ -112,6 +112,25 @@ static void answers_may_be_late_twice_out_of_order_or_false(void **state)
     assert_int_equal(h.verdict, HEALTH_UP);
 }
 
+static void the_delay_is_that_of_the_newest(void **state)
+{
+    answers(5, 20 * MS);
+    assert_int_equal(health_delay_us(&h, now), 20 * MS);
+    answered_in(70 * MS);
+    assert_int_equal(health_delay_us(&h, now), 70 * MS);
+    health_sent(&h, ++seq, now);
+    health_sent(&h, ++seq, now + 5 * MS);
+    now += 50 * MS;
+    assert_int_equal(health_delay_us(&h, now), 70 * MS); /* the next may come sooner, but has not */
+    health_answered(&h, seq, now);
+    assert_int_equal(health_delay_us(&h, now), 45 * MS);
+    health_answered(&h, seq - 1, now); /* an older one tells nothing new */
+    assert_int_equal(health_delay_us(&h, now), 45 * MS);
+    health_sent(&h, ++seq, now);
+    now += 90 * MS;
+    assert_int_equal(health_delay_us(&h, now), 90 * MS); /* so long at least */
+}
+
 /* ---- the beginning ---- */
 
 static void the_first_answer_is_enough(void **state)
@@ -557,6 +576,7 @@ int main(void)
         cmocka_unit_test_setup(round_trips_are_smoothed_as_in_rfc_6298, start),
         cmocka_unit_test_setup(the_least_round_trip_is_of_the_last_minutes, start),
         cmocka_unit_test_setup(answers_may_be_late_twice_out_of_order_or_false, start),
+        cmocka_unit_test_setup(the_delay_is_that_of_the_newest, start),
         cmocka_unit_test_setup(the_first_answer_is_enough, start),
         cmocka_unit_test_setup(no_first_answer_is_death_after_three_seconds, start),
         cmocka_unit_test_setup(doubt_comes_with_the_rto_and_goes_with_a_packet, start),

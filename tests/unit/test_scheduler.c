@@ -370,6 +370,112 @@ static void failover_prefers_the_cheapest_that_is_well(void **state)
     }
 }
 
+/* What overflow does with uplinks, each given by its cost. Roles: a for active, s for standby, -
+ * for off; then the order of starts. */
+static const struct overflow_case {
+    const char *why;
+    struct uplink_view u[4];
+    const char *roles;
+    uint8_t order[4];
+} overflows[] = {
+    {"the cheapest tier",
+     {{.usable = true, .cost = 10, .rtt_us = 5000},
+      {.usable = true, .rtt_us = 60000},
+      {.usable = true, .rtt_us = 20000},
+      {.usable = true, .cost = 20}},
+     "saas",
+     {2, 1, 0, 3}},
+    {"the next one, when all of it is full",
+     {{.usable = true, .saturated = true},
+      {.usable = true, .saturated = true},
+      {.usable = true, .cost = 10},
+      {.usable = true, .cost = 20, .saturated = true}},
+     "aaas",
+     {0, 1, 2, 3}},
+    {"not before",
+     {{.usable = true, .saturated = true},
+      {.usable = true},
+      {.usable = true, .cost = 10},
+      {.usable = true, .cost = 20}},
+     "aass",
+     {0, 1, 2, 3}},
+    {"and the one after that",
+     {{.usable = true, .saturated = true},
+      {.usable = true, .cost = 10, .saturated = true},
+      {.usable = true, .cost = 20},
+      {.usable = true, .cost = 30}},
+     "aaas",
+     {0, 1, 2, 3}},
+    {"a dearer one that is full for others opens nothing",
+     {{.usable = true},
+      {.usable = true, .cost = 10, .saturated = true},
+      {.usable = true, .cost = 20},
+      {0}},
+     "ass-",
+     {0, 1, 2, 0}},
+    {"the dead count for nothing",
+     {{.usable = true, .dead = true},
+      {.usable = true, .cost = 10, .saturated = true},
+      {.usable = true, .cost = 20},
+      {.usable = true, .cost = 30}},
+     "-aas",
+     {1, 2, 3, 0}},
+    {"in doubt, the next tier at once",
+     {{.usable = true, .doubtful = true},
+      {.usable = true, .cost = 10},
+      {.usable = true, .cost = 20},
+      {0}},
+     "sas-",
+     {1, 2, 0, 0}},
+    {"which is the cheapest then, though slow: no more than these two",
+     {{.usable = true, .doubtful = true},
+      {.usable = true, .cost = 10, .slow = true},
+      {.usable = true, .cost = 20},
+      {0}},
+     "aas-",
+     {1, 2, 0, 0}},
+    {"all in doubt",
+     {{.usable = true, .doubtful = true}, {.usable = true, .cost = 10, .doubtful = true}, {0}, {0}},
+     "aa--",
+     {0, 1, 0, 0}},
+    {"slow, but the cheapest",
+     {{.usable = true, .slow = true}, {.usable = true, .cost = 10}, {0}, {0}},
+     "as--",
+     {0, 1, 0, 0}},
+    {"slow and full: it would slow the dear one",
+     {{.usable = true, .slow = true, .saturated = true}, {.usable = true, .cost = 10}, {0}, {0}},
+     "sa--",
+     {0, 1, 0, 0}},
+    {"a dear one that is slow helps nobody: the next",
+     {{.usable = true, .saturated = true},
+      {.usable = true, .cost = 10, .slow = true},
+      {.usable = true, .cost = 20},
+      {0}},
+     "asa-",
+     {0, 1, 2, 0}},
+    {"who cannot begin there begins elsewhere",
+     {{.usable = true, .crowded = true}, {.usable = true, .cost = 10}, {0}, {0}},
+     "as--",
+     {1, 0, 0, 0}},
+    {"none", {{0}, {0}, {0}, {0}}, "----", {0, 0, 0, 0}},
+};
+
+static void overflow_opens_one_tier_after_the_other(void **state)
+{
+    for (size_t i = 0; i < sizeof(overflows) / sizeof(overflows[0]); i++) {
+        const struct overflow_case *c = &overflows[i];
+        struct schedule s;
+        char roles[N + 1] = "";
+
+        decide(SCHEDULER_OVERFLOW, c->u, N, UINT32_MAX, &s);
+        for (size_t j = 0; j < N; j++)
+            roles[j] = "-sa"[s.roles[j]];
+        if (strcmp(roles, c->roles) != 0 || memcmp(s.order, c->order, N) != 0 || !s.narrows)
+            fail_msg("%s: %s, order %u %u %u %u", c->why, roles, s.order[0], s.order[1], s.order[2],
+                     s.order[3]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +489,7 @@ int main(void)
         cmocka_unit_test(any_number_of_uplinks),
         cmocka_unit_test(the_slowest_comes_last),
         cmocka_unit_test(roles_have_names),
+        cmocka_unit_test(overflow_opens_one_tier_after_the_other),
         cmocka_unit_test(failover_prefers_the_cheapest_that_is_well),
     };
 

@@ -268,10 +268,18 @@ static void on_changed(void *arg, uint32_t uplink, enum health_verdict before, b
         vitals_aim(aim_anew, &other, 7172);
 }
 
+static unsigned n_measured;
+
+static void on_measured(void *arg)
+{
+    assert_ptr_equal(arg, &gauges);
+    n_measured++;
+}
+
 static int start(void **state)
 {
     now_us = 5000 * SECOND;
-    n_changes = n_made = 0;
+    n_changes = n_made = n_measured = 0;
     make_error = 0;
     aim_anew = NULL;
     memset(&gauges, 0, sizeof(gauges));
@@ -281,7 +289,7 @@ static int start(void **state)
             (struct uplink){.config = &configs[i], .index = (uint32_t)i, .v4.usable = true};
     }
     base = event_base_new();
-    return vitals_new(&vitals, base, &uplinks, &gauges, on_changed, &gauges);
+    return vitals_new(&vitals, base, &uplinks, &gauges, on_changed, on_measured, &gauges);
 }
 
 static int end(void **state)
@@ -687,6 +695,28 @@ static void answers_are_no_traffic(void **state)
     assert_int_equal(health(0)->gap_us, 0);
 }
 
+/* What a queue lets through is what there is; measured while flows run, and not beyond. */
+static void a_full_uplink_shows_what_it_can(void **state)
+{
+    const struct capacity *capacity = &gauges.of[0].capacity;
+
+    be_up();
+    assert_int_equal(n_measured, 0);
+    set_traffic(0, 1000000, 700);
+    pass_awake(SECOND);
+    assert_in_range(n_measured, 9 * N, 11 * N);
+    assert_false(capacity->full || capacity->down.proven);
+    lines[0].rtt_us = 80 * MS;
+    pass_awake(SECOND);
+    assert_true(capacity->full && capacity->down.proven);
+    assert_in_range(capacity->down.bps, 7900000, 8100000);
+    assert_false(gauges.of[1].capacity.full);
+    pass(2 * SECOND);
+    assert_false(capacity->full);
+    assert_int_equal(capacity->down.rate_bps, 0);
+    assert_in_range(capacity->down.bps, 7900000, 8100000);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)
 
 int main(void)
@@ -710,6 +740,7 @@ int main(void)
         TEST(an_unknown_one_is_searched),
         TEST(the_gauge_shows_the_round_trip),
         TEST(answers_are_no_traffic),
+        TEST(a_full_uplink_shows_what_it_can),
     };
 
     vitals_free(NULL);
