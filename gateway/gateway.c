@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "core/listener.h"
 #include "core/log.h"
 #include "core/mptcp.h"
+#include "core/privilege.h"
 #include "core/readiness.h"
 #include "core/relay.h"
 #include "gateway/changes.h"
@@ -669,6 +671,17 @@ static int start_paths(struct gateway *g)
     return err;
 }
 
+/* Everything of root's but the network: for TPROXY, the path manager, routes, and the nft program
+ * that a guard starts, this one or a later one. */
+static int give_up_rights(struct gateway *g)
+{
+    int err = privilege_drop(NULL, PRIVILEGE(CAP_NET_ADMIN));
+
+    if (err)
+        log_error(LABEL, "cannot give up capabilities: %s", strerror(-err));
+    return err;
+}
+
 static void on_activity(void *arg)
 {
     struct gateway *g = arg;
@@ -742,9 +755,9 @@ static int start_loop(struct gateway *g)
  * concentrator has answered. */
 static int start(struct gateway *g)
 {
-    static int (*const steps[])(struct gateway *) = {check_bridges, start_loop,    start_listeners,
-                                                     start_control, start_guard,   start_uplinks,
-                                                     start_paths,   start_carriers};
+    static int (*const steps[])(struct gateway *) = {check_bridges, start_loop,  start_listeners,
+                                                     start_control, start_guard, give_up_rights,
+                                                     start_uplinks, start_paths, start_carriers};
 
     raise_descriptors();
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {

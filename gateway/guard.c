@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <syslog.h>
@@ -21,6 +20,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/privilege.h"
 #include "gateway/intercept.h"
 #include "gateway/nft.h"
 #include "gateway/routes.h"
@@ -291,7 +291,9 @@ static _Noreturn void guard_main(struct guard *g, const sigset_t *signals, bool 
 
     settle(g);
     sigprocmask(SIG_SETMASK, signals, NULL);
-    int status = fresh ? remove_leftovers(g, why, sizeof(why)) : 0;
+    int status = privilege_drop(NULL, PRIVILEGE(CAP_NET_ADMIN));
+    if (status == 0 && fresh)
+        status = remove_leftovers(g, why, sizeof(why));
     if (send_frame(g->fd, status, why) == 0 && status == 0)
         serve_all(g);
     if (status == 0) {
@@ -302,14 +304,6 @@ static _Noreturn void guard_main(struct guard *g, const sigset_t *signals, bool 
 }
 
 /* ---- the daemon's side ---- */
-
-static bool may_change_network(void)
-{
-    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
-
-    return syscall(SYS_capget, &head, data) == 0 && (data[0].effective & (1u << CAP_NET_ADMIN));
-}
 
 /* An abstract address belongs to the network namespace, as all that we change does. Returns the
  * socket that holds it, or -errno: -EADDRINUSE when another does. */
@@ -400,7 +394,7 @@ static int start(struct guard *g, bool fresh, char *why, size_t why_len)
 
 static int prepare(struct guard *g, char *why, size_t why_len)
 {
-    if (!may_change_network()) {
+    if (!privilege_has(CAP_NET_ADMIN)) {
         snprintf(why, why_len, "no right to change the network (CAP_NET_ADMIN); run as root");
         return -EPERM;
     }
