@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "concentrator/kernel.h"
+#include "concentrator/rights.h"
 #include "concentrator/status.h"
 #include "concentrator/worker.h"
 #include "core/clock.h"
@@ -145,6 +146,7 @@ static void warn_of_restart(const struct concentrator_config *old,
         bool same;
     } fixed[] = {
         {"listen", same_listen(old, now)},
+        {"user", strcmp(old->user, now->user) == 0},
         {"workers", old->workers == now->workers},
         {"control_socket", strcmp(old->control_socket, now->control_socket) == 0},
         {"idle_timeout", old->idle_timeout_ms == now->idle_timeout_ms},
@@ -406,16 +408,19 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
         log_error("concentrator", "cannot start: %s", strerror(-err));
         return err;
     }
-    err = open_control(c);
+    err = make_workers(c);
+    if (err < 0)
+        return err;
+    raise_descriptor_limit();
+    check_probes(c);
+    kernel_prepare(&c->kernel);
+    err = rights_give_up(peers_config(c->peers), c->config_path);
     if (err == 0)
-        err = make_workers(c);
-    if (err == 0) {
-        raise_descriptor_limit();
-        check_probes(c);
-        kernel_prepare(&c->kernel);
-        err = start_workers(c);
-    }
-    return err;
+        err = open_control(c);
+    if (err < 0)
+        return err;
+    rights_enclose();
+    return start_workers(c);
 }
 
 static void concentrator_end(struct concentrator *c)
@@ -442,8 +447,10 @@ static void concentrator_end(struct concentrator *c)
 
 int concentrator_run(const char *config_path)
 {
-    struct concentrator c = {
-        .config_path = config_path, .drained_fd = -1, .started_ms = clock_now_ms()};
+    struct concentrator c = {.config_path = config_path,
+                             .kernel = {.stale_fd = -1},
+                             .drained_fd = -1,
+                             .started_ms = clock_now_ms()};
     struct concentrator_config *config = concentrator_config_load(config_path, stderr);
 
     if (!config)

@@ -1,7 +1,9 @@
 #include "concentrator/kernel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "core/sysctl.h"
@@ -12,6 +14,7 @@
  * there is sent again on the others (4 by default): where a gateway's word of the path's death was
  * lost. */
 #define STALE_LOSSES "2"
+#define STALE_SYSCTL "net/mptcp/stale_loss_cnt"
 
 static void check_enabled(void)
 {
@@ -64,43 +67,75 @@ static int raise_limits(struct kernel *kernel, struct path_manager *pm)
 {
     int err = path_manager_get_limits(pm, &kernel->before);
 
-    if (err < 0 || kernel->before.subflows >= SUBFLOWS_WANTED)
+    if (err < 0 || kernel->before.subflows >= SUBFLOWS_WANTED) {
+        path_manager_free(pm);
         return err;
+    }
     struct path_limits wanted = kernel->before;
     wanted.subflows = SUBFLOWS_WANTED;
     err = path_manager_set_limits(pm, &wanted);
-    kernel->changed = err == 0;
+    if (err == 0)
+        kernel->path_manager = pm;
+    else
+        path_manager_free(pm);
     return err;
+}
+
+static void hasten_stale(struct kernel *kernel)
+{
+    char before[sizeof(kernel->stale_before)];
+
+    if (sysctl_read(STALE_SYSCTL, before, sizeof(before)) < 0 || strcmp(before, STALE_LOSSES) == 0)
+        return;
+    int fd = sysctl_open(STALE_SYSCTL, O_WRONLY);
+    if (fd < 0)
+        return;
+    if (pwrite(fd, STALE_LOSSES, strlen(STALE_LOSSES), 0) == -1) {
+        close(fd);
+        return;
+    }
+    kernel->stale_fd = fd;
+    memcpy(kernel->stale_before, before, sizeof(before));
 }
 
 void kernel_prepare(struct kernel *kernel)
 {
     struct path_manager *pm;
 
-    *kernel = (struct kernel){0};
+    *kernel = (struct kernel){.stale_fd = -1};
     check_enabled();
     check_path_manager();
-    sysctl_set(&kernel->stale, "net/mptcp/stale_loss_cnt", STALE_LOSSES);
+    hasten_stale(kernel);
     int err = path_manager_new(&pm, NULL, NULL, NULL);
-    if (err == 0) {
+    if (err == 0)
         err = raise_limits(kernel, pm);
-        path_manager_free(pm);
-    }
     if (err < 0)
         warn_of_limits(err);
+}
+
+static void restore_stale(struct kernel *kernel)
+{
+    if (kernel->stale_fd == -1)
+        return;
+    if (pwrite(kernel->stale_fd, kernel->stale_before, strlen(kernel->stale_before), 0) == -1)
+        log_warning("kernel", "cannot put net.mptcp.stale_loss_cnt back to %s: %s",
+                    kernel->stale_before, strerror(errno));
+    close(kernel->stale_fd);
+    kernel->stale_fd = -1;
 }
 
 /* Somebody else may have changed them in the meantime: then they are his. */
 void kernel_restore(struct kernel *kernel)
 {
-    struct path_manager *pm;
     struct path_limits now;
 
-    sysctl_restore(&kernel->stale);
-    if (!kernel->changed || path_manager_new(&pm, NULL, NULL, NULL) < 0)
+    restore_stale(kernel);
+    if (!kernel->path_manager)
         return;
-    if (path_manager_get_limits(pm, &now) == 0 && now.subflows == SUBFLOWS_WANTED &&
+    if (path_manager_get_limits(kernel->path_manager, &now) == 0 &&
+        now.subflows == SUBFLOWS_WANTED &&
         now.add_addr_accepted == kernel->before.add_addr_accepted)
-        path_manager_set_limits(pm, &kernel->before);
-    path_manager_free(pm);
+        path_manager_set_limits(kernel->path_manager, &kernel->before);
+    path_manager_free(kernel->path_manager);
+    kernel->path_manager = NULL;
 }

@@ -1,18 +1,19 @@
 /* What the concentrator wants of this kernel's MPTCP: the in-kernel path manager with room for a
- * gateway's uplinks. Changes its limits, and
- * how soon it gives up a path that has fallen silent; puts both back. The rest it only tells. */
+ * gateway's uplinks. Changes its limits, and how soon it gives up a path that has fallen silent;
+ * puts both back. The rest it only tells. Needs CAP_NET_ADMIN at both times; what it opens at first
+ * serves for both, since the sandbox opens nothing of the kind. */
 #ifndef CONCENTRATOR_KERNEL_H
 #define CONCENTRATOR_KERNEL_H
 
 #include <stdbool.h>
 
 #include "core/path_manager.h"
-#include "core/sysctl.h"
 
 struct kernel {
+    struct path_manager *path_manager; /* NULL: its limits are as they were */
     struct path_limits before;
-    bool changed;
-    struct sysctl_change stale; /* net.mptcp.stale_loss_cnt */
+    int stale_fd; /* net.mptcp.stale_loss_cnt; -1: it is as it was */
+    char stale_before[16];
 };
 
 /* Warns, with the remedy, of everything that will keep connections on one path. Goes on. */

@@ -1,5 +1,6 @@
 /* Every address of this host, as the egress rules need them: a list that is renewed when it is
- * older than two seconds and somebody asks. One thread. */
+ * older than two seconds and somebody asks. It is read without netlink: a socket of that kind would
+ * change the network for whoever gets hold of it. One thread. */
 #ifndef CONCENTRATOR_OWN_ADDRESSES_H
 #define CONCENTRATOR_OWN_ADDRESSES_H
 
@@ -13,7 +14,7 @@
 /* Zero-initialised: not read yet. */
 struct own_addresses {
     struct addr *list; /* malloced */
-    size_t n;
+    size_t n, room;
     uint64_t read_ms;
 };
 

@@ -26,7 +26,8 @@ struct option_row;
 struct concentrator_config {
     struct addr *listen; /* malloced */
     size_t n_listen;
-    uint32_t workers; /* 0 in the file is resolved to the number of CPUs */
+    char user[NAME_MAX_LENGTH + 1]; /* "": stays who it is */
+    uint32_t workers;               /* 0 in the file is resolved to the number of CPUs */
     char *control_socket;
     bool has_metrics;
     struct addr metrics_listen;

@@ -198,7 +198,8 @@ static void view_paths(int fd, struct sendroom_view *v)
 }
 
 /* The kernel's own bound must be beyond ours: it lets a sender who has filled the send buffer write
- * again only when a third of it is free. Needs CAP_NET_ADMIN, or net.core.wmem_max of some MB. */
+ * again only when a third of it is free. Without CAP_NET_ADMIN it ends where the kernel's own
+ * tuning does (net.ipv4.tcp_wmem, 4 MB by default). */
 static void make_room(int fd, uint32_t bytes)
 {
     int size = (int)clamp((uint64_t)bytes * 2); /* the kernel doubles it */

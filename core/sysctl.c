@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int sysctl_open(const char *name, int flags)
+int sysctl_open(const char *name, int flags)
 {
     char path[256];
     int n = snprintf(path, sizeof(path), "/proc/sys/%s", name);

@@ -9,6 +9,8 @@
  * Return 0, or -errno (-ENOENT: the kernel has none; -EOVERFLOW: longer than len). */
 int sysctl_read(const char *name, char *value, size_t len);
 int sysctl_write(const char *name, const char *value);
+/* For one who will write later, when he may no longer open: a descriptor, or -errno. */
+int sysctl_open(const char *name, int flags);
 
 /* A change that remembers what was there. Zero-initialised: nothing to restore. */
 struct sysctl_change {
