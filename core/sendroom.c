@@ -10,8 +10,14 @@
 #include "core/mptcp.h"
 
 #define SUBFLOWS_LOOKED_AT 16
+/* About as much as a segment holds. */
+#define SEGMENT 1400u
 #define LOOK_US 20000u
 #define SPAN_US 200000u
+/* The send buffer holds so many times what arrives in a round trip and the time that it takes to
+ * send again what was lost. */
+#define WAITS_TIMES 4
+#define WAITS_US 100000u
 #define WAIT_MAX_US 1000000u
 #define ALLOWANCE_US 40000u
 #define ALLOWANCE_MAX_US 2000000u
@@ -36,6 +42,13 @@ static uint64_t best_rate(const struct sendroom *r)
             best = r->rates[i];
     }
     return best;
+}
+
+static uint32_t least_allowance(const struct sendroom_view *v)
+{
+    uint32_t us = v->unloaded_us / 2;
+
+    return us < ALLOWANCE_US ? ALLOWANCE_US : us < ALLOWANCE_MAX_US ? us : ALLOWANCE_MAX_US;
 }
 
 /* A sender who has less to send than there is room for says nothing of the paths. */
@@ -81,12 +94,15 @@ static bool is_not_ours(const struct sendroom *r, const struct sendroom_view *v)
  * the time, one who never does ends with nothing. */
 static void settle_allowance(struct sendroom *r, const struct sendroom_view *v)
 {
+    uint32_t least_us = least_allowance(v);
+    if (r->allowance_us < least_us)
+        r->allowance_us = least_us;
     uint64_t explained_us = (uint64_t)v->unloaded_us + r->allowance_us;
     uint64_t slack_us = EXCESS_US + explained_us / SMALL_STEP;
 
     if (v->round_trip_us <= explained_us + slack_us) {
         r->excess_us = r->lowered_us = 0;
-        r->allowance_us -= (r->allowance_us - ALLOWANCE_US) / SHRINKS_BY;
+        r->allowance_us -= (r->allowance_us - least_us) / SHRINKS_BY;
     } else if (r->excess_us == 0) {
         r->excess_us = v->now_us;
     } else if (is_not_ours(r, v)) {
@@ -134,13 +150,13 @@ static bool note_paths(struct sendroom *r, const struct sendroom_view *v)
 uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *v)
 {
     if (r->allowance_us == 0)
-        r->allowance_us = ALLOWANCE_US;
+        r->allowance_us = least_allowance(v);
     if (note_paths(r, v))
         return r->bytes;
     note_rate(r, v);
     if (best_rate(r) == 0 || v->unloaded_us == 0)
         return 0;
-    bool queues = v->round_trip_us > (uint64_t)v->unloaded_us + ALLOWANCE_US / 2;
+    bool queues = v->round_trip_us > (uint64_t)v->unloaded_us + least_allowance(v) / 2;
     uint32_t bytes = wanted(r, v, queues);
     /* Nothing to hold yet, or less than is needed to tell: the kernel's own tuning will do. */
     if (r->bytes == 0 && (v->under_way < bytes || bytes < WORTH_HOLDING || !queues))
@@ -156,6 +172,28 @@ uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *v)
         return 0;
     r->bytes = bytes;
     return bytes;
+}
+
+/* The sender waits, and not for his subflows alone. */
+static bool waits_for_buffer(const struct sendroom *r, const struct sendroom_view *v)
+{
+    return v->under_way >= v->buffer / 2 && (r->buffer || v->in_subflows <= v->under_way / 2);
+}
+
+uint32_t sendroom_grow(struct sendroom *r, const struct sendroom_view *v)
+{
+    /* The kernel's bound must be beyond ours: it lets a sender who has filled the send buffer write
+     * again only when a third of it is free. */
+    uint64_t bytes = 4ull * r->bytes;
+
+    if (r->bytes == 0 && waits_for_buffer(r, v)) {
+        uint64_t most = best_rate(r) * (v->round_trip_us + WAITS_US) / 1000000 * WAITS_TIMES;
+        bytes = 2ull * v->buffer < most ? 2ull * v->buffer : most;
+    }
+    if (bytes <= v->buffer || v->buffer >= BYTES_MAX)
+        return 0;
+    r->buffer = clamp(bytes);
+    return r->buffer;
 }
 
 uint32_t sendroom_left(const struct sendroom *r, uint32_t under_way)
@@ -190,6 +228,7 @@ static void view_paths(int fd, struct sendroom_view *v)
         v->paths += s->tcp_state == TCP_ESTABLISHED;
         if (s->tcp_state != TCP_ESTABLISHED || s->unacked == 0)
             continue;
+        v->in_subflows += s->unacked * SEGMENT;
         if (s->min_rtt_us != UINT32_MAX && s->min_rtt_us > v->unloaded_us)
             v->unloaded_us = s->min_rtt_us;
         if (s->rtt_us > v->round_trip_us)
@@ -197,14 +236,32 @@ static void view_paths(int fd, struct sendroom_view *v)
     }
 }
 
-/* The kernel's own bound must be beyond ours: it lets a sender who has filled the send buffer write
- * again only when a third of it is free. Without CAP_NET_ADMIN it ends where the kernel's own
- * tuning does (net.ipv4.tcp_wmem, 4 MB by default). */
-static void make_room(int fd, uint32_t bytes)
+/* Without CAP_NET_ADMIN it ends where the kernel's own tuning does (net.ipv4.tcp_wmem, 4 MB by
+ * default). */
+static void set_buffer(int fd, uint32_t bytes)
 {
-    int size = (int)clamp((uint64_t)bytes * 2); /* the kernel doubles it */
+    int half = (int)(bytes / 2); /* the kernel doubles it */
 
-    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof(half));
+}
+
+static uint32_t read_buffer(int fd)
+{
+    int bytes = 0;
+    socklen_t len = sizeof(bytes);
+
+    return getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &len) == 0 ? (uint32_t)bytes : UINT32_MAX;
+}
+
+static void look(struct sendroom *r, struct sendroom_view *view, int fd)
+{
+    r->looked_us = view->now_us;
+    view->buffer = read_buffer(fd);
+    view_paths(fd, view);
+    sendroom_decide(r, view);
+    uint32_t buffer = sendroom_grow(r, view);
+    if (buffer)
+        set_buffer(fd, buffer);
 }
 
 uint32_t sendroom_ask(struct sendroom *r, int fd, uint64_t written)
@@ -223,12 +280,7 @@ uint32_t sendroom_ask(struct sendroom *r, int fd, uint64_t written)
         r->arrived = view.delivered;
         r->arrived_us = view.now_us;
     }
-    if (!looks)
-        return sendroom_left(r, view.under_way);
-    r->looked_us = view.now_us;
-    view_paths(fd, &view);
-    uint32_t bytes = sendroom_decide(r, &view);
-    if (bytes)
-        make_room(fd, bytes);
+    if (looks)
+        look(r, &view, fd);
     return sendroom_left(r, view.under_way);
 }

@@ -6,7 +6,8 @@
  *
  *     the rate of the last two seconds * (the longest unloaded round trip + an allowance)
  *
- * and a third more (sendroom_left()); the allowance is 40 ms. Where round trips stay
+ * and a third more (sendroom_left()); the allowance is 40 ms, or half of that
+ * round trip. Where round trips stay
  * longer although we hold back, the queue is not ours (other traffic, a radio that delivers in
  * bursts), and holding back would only give the path away: then the allowance grows to what is
  * seen, and a little more. It always shrinks again, most of it in five seconds: a queue that is
@@ -17,6 +18,13 @@
  * rate has fallen by no more than an eighth, but has fallen (else the packets only come in clumps);
  * or where less was put under way in vain: for 300 ms and a round trip nothing became better, or
  * round trips have become longer still.
+ *
+ * A path that is far longer than another, or loses a packet, keeps the receiver waiting, and with
+ * it the sender, who has all that has come meanwhile in his send buffer still: the kernel makes
+ * that large enough for what the subflows have under way, not for this (10 Mb/s at 5 ms beside 6
+ * Mb/s at 500 ms carried 4). So where less than half of what is under way is under way in the
+ * subflows, the send buffer grows (sendroom_grow()). From then on it is ours to grow, whatever it
+ * waits for: the kernel no longer does.
  *
  * While there is no queue, the rate may still double in a round trip. While less is sent than there
  * is room for, nothing is learnt and nothing changes.
@@ -47,6 +55,7 @@ struct sendroom {
     uint64_t lowered_us;     /* when it was last lowered since then; 0: not yet */
     uint32_t lowered_rtt_us; /* the round trip when it was so first */
     uint32_t bytes;          /* what it was held to; 0: not yet */
+    uint32_t buffer;         /* the send buffer that it was given; 0: the kernel's own tuning */
     uint64_t arrived;        /* when it was last asked */
     uint64_t arrived_us;     /* since when nothing more has */
 };
@@ -58,10 +67,15 @@ struct sendroom_view {
     uint32_t unloaded_us;   /* the longest of the paths' least round trips; 0: unknown */
     uint32_t round_trip_us; /* the longest of their smoothed ones */
     uint32_t paths;         /* how many there are */
+    uint32_t in_subflows;   /* bytes that were sent and not acknowledged there */
+    uint32_t buffer;        /* the send buffer */
 };
 
 /* Returns to how many bytes to hold what is under way; 0: as it is. */
 uint32_t sendroom_decide(struct sendroom *room, const struct sendroom_view *view);
+
+/* After the decision: the send buffer that it is to have; 0: as it is. */
+uint32_t sendroom_grow(struct sendroom *room, const struct sendroom_view *view);
 
 /* How much may be written now, with so much under way; UINT32_MAX: any amount. A third more than
  * was decided: the rate is one that was seen, with pauses in it. (A bond of 50 and 60 Mb/s, which

@@ -267,6 +267,7 @@ static struct trunk *get_trunk(struct flow *f, struct station *station)
 
     if (trunk) {
         trunk_adopt(trunk, &flow_events, f);
+        trunk_reschedule(trunk, &demand); /* it may have waited for minutes */
         return trunk;
     }
     gauges_place(c->trunks->gauges, c->trunks->uplinks, station->entry->address.family, &demand,
