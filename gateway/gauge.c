@@ -46,15 +46,29 @@ void gauge_sample(struct gauge *g, const struct uplinks *uplinks, const struct u
     g->sampled_ms = now_ms;
 }
 
+/* A welcome that was under way when it died came within so long. */
+#define WELCOME_LATE_MS 2000
+
+/* The concentrator has welcomed us there although its probes had ceased. */
+static bool outlived_probes(const struct gauge *g)
+{
+    return g->health.verdict == HEALTH_DEAD &&
+           g->welcomed_ms > g->health.dead_us / 1000 + WELCOME_LATE_MS;
+}
+
 void gauge_join_failed(struct gauge *g)
 {
-    if (++g->failed_joins >= JOINS_REFUSED && g->health.verdict == HEALTH_UP)
+    if (++g->failed_joins < JOINS_REFUSED)
+        return;
+    if (g->health.verdict == HEALTH_UP)
         g->mptcp = MPTCP_STRIPPED;
+    else if (outlived_probes(g))
+        g->welcomed_ms = 0; /* dead after all */
 }
 
 static bool probes_are_blocked(const struct gauge *g)
 {
-    return g->tcp_works && g->health.answered_us == 0;
+    return (g->tcp_works && g->health.answered_us == 0) || outlived_probes(g);
 }
 
 enum health_verdict gauge_verdict(const struct gauge *g)
@@ -83,7 +97,8 @@ const char *gauge_reason(const struct gauge *g, const struct uplink *uplink)
 
 static bool is_mute(const struct gauge *g)
 {
-    return g->health.verdict == HEALTH_DEAD && (g->health.answered_us || !g->welcomed);
+    return g->health.verdict == HEALTH_DEAD && (g->health.answered_us || !g->welcomed) &&
+           !outlived_probes(g);
 }
 
 bool gauges_are_mute(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family)

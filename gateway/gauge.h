@@ -53,8 +53,9 @@ void gauge_join_failed(struct gauge *gauge);
 void gauge_sample(struct gauge *gauge, const struct uplinks *uplinks, const struct uplink *uplink,
                   uint64_t now_ms);
 
-/* What is to be thought of the uplink: what its probes say; but where none was ever answered and
- * yet connections are made, they are blocked, and it is up as far as anybody can tell. */
+/* What is to be thought of the uplink: what its probes say; but where none was ever answered, or is
+ * any more, and yet connections are made, they are blocked, and it is up as far as anybody can
+ * tell. */
 enum health_verdict gauge_verdict(const struct gauge *gauge);
 /* The uplink's state for a person, from the kernel's word and the verdict, and why it is not simply
  * up ("" where it is). */

@@ -494,6 +494,7 @@ static void die(struct health *h, enum health_direction direction, uint64_t now_
     if (h->returned && since(now_us, h->returned_us) < FLAP_US && h->flaps < FLAPS_MAX)
         h->flaps++;
     h->quiet_us = quiet_from(h);
+    h->dead_us = now_us;
     h->verdict = HEALTH_DEAD;
     h->direction = direction;
     h->returning = false;

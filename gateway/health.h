@@ -94,6 +94,7 @@ struct health {
     uint64_t returned_us, calm_us;
     uint32_t flaps;
     uint64_t quiet_us; /* since when nothing came when it died */
+    uint64_t dead_us;  /* when that was */
 };
 
 /* Also for another address: forgets everything. */

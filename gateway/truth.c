@@ -7,7 +7,7 @@
 
 /* Joins come first: after so long, what they have not told is asked for. */
 #define PATIENCE_MS 3000
-/* A stripped one again after 15, 30, 60 ... 480 s. */
+/* A stripped one, and one whose probes are answered no more, after 15, 30, 60 ... 480 s. */
 #define AGAIN_FIRST_MS 15000
 #define AGAIN_DOUBLINGS 5
 
@@ -64,26 +64,24 @@ static uint64_t patience_ms(const struct test *t, const struct gauge *gauge)
 {
     unsigned doublings = t->tests > 0 ? t->tests - 1 : 0;
 
-    if (gauge->mptcp != MPTCP_STRIPPED && t->tests == 0)
+    bool died = gauge->health.answered_us && gauge_verdict(gauge) == HEALTH_DEAD;
+
+    if (gauge->mptcp != MPTCP_STRIPPED && !died && t->tests == 0)
         return PATIENCE_MS;
     return (uint64_t)AGAIN_FIRST_MS << (doublings < AGAIN_DOUBLINGS ? doublings : AGAIN_DOUBLINGS);
 }
 
-/* Probes that were never answered may be blocked, so they do not tell a dead uplink from a live
- * one; one whose answers have ceased is dead, and would tell nothing. */
 static bool can_be_tested(const struct truth *all, uint32_t uplink, const struct station *station)
 {
-    const struct health *h = &all->context->gauges->of[uplink].health;
-
-    return station &&
-           uplink_usable(uplinks_get(all->context->uplinks, uplink),
-                         station->entry->address.family) &&
-           (h->verdict != HEALTH_DEAD || h->answered_us == 0);
+    return station && uplink_usable(uplinks_get(all->context->uplinks, uplink),
+                                    station->entry->address.family);
 }
 
+/* Probes that are not answered may be blocked, and do not tell a dead uplink from a live one. */
 static bool is_known(const struct gauge *g)
 {
-    return g->mptcp == MPTCP_OK && (g->welcomed || g->health.answered_us);
+    return g->mptcp == MPTCP_OK && (g->welcomed || g->health.answered_us) &&
+           gauge_verdict(g) != HEALTH_DEAD;
 }
 
 static void look_at(struct test *t, struct station *station, uint64_t now_ms)

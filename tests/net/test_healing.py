@@ -384,6 +384,30 @@ def test_udp_is_blocked_on_the_way():
         assert "dead" not in {event["what"] for event in events(bond)}
 
 
+def block_udp(lab, uplink):
+    lab.vps.run(["nft", BLOCKED.format(port=f"{PORT} ip saddr {uplink.address}")])
+
+
+def test_a_provider_begins_to_block_udp():
+    """Its probes are answered no more, in the middle of a download; TCP goes on as before. At first it
+    looks dead, and flows leave it; then a connection that is made to find out tells the truth. When it
+    dies in earnest, it is dead again."""
+    reason = "answers no probes: is UDP let through?"
+    with Lab() as lab, Bonded(lab, fast=True) as bond:
+        wait_until_all_up(bond)
+        transfer = Transfer(lab, "down")
+        wait_for_use(bond, "lte", 10)
+        block_udp(lab, lab.uplink("lte"))
+        wait_for(lambda: bond.uplink("lte")["state"] == "dead", 5 * SLACK, "the death")
+        wait_for(lambda: (bond.uplink("lte")["state"], bond.uplink("lte")["reason"]) ==
+                 ("up", reason), 20 * SLACK, "the truth")
+        wait_for_use(bond, "lte", 10)
+        lab.uplink("lte").drop("both")
+        wait_for(lambda: bond.uplink("lte")["state"] == "dead", 30 * SLACK, "the death in earnest")
+        sent, received = transfer.finish()
+        assert received == sent
+
+
 # --- Nothing has failed -----------------------------------------------------------------------------
 
 
