@@ -265,6 +265,14 @@ def run_net(runner: Runner) -> None:
                **environment)
 
 
+def run_openwrt(runner: Runner) -> None:
+    plain, asan = runner.build("plain"), runner.build("asan")
+    runner.run("openwrt", read_pytest, *PYTEST, ROOT / "tests/openwrt",
+               BONDWAY=str(asan / "cli/bondway"),
+               NETLAB_LINK=str(plain / "tests/netlab/netlab-link"),
+               NETLAB_PROBE=str(plain / "tests/netlab/netlab-probe"))
+
+
 def run_fuzz(runner: Runner) -> None:
     directory = runner.build("fuzz") / "tests/fuzz"
     seconds = int(os.environ.get("FUZZ_SECONDS", "10"))
@@ -324,6 +332,7 @@ def run_kernels(runner: Runner) -> None:
 
 STEPS: Dict[str, Callable[[Runner], None]] = {
     "lint": run_lint, "unit": run_unit, "cross": run_cross, "fuzz": run_fuzz, "net": run_net,
+    "openwrt": run_openwrt,
     "demo": run_demo, "bench": run_bench, "heal": run_heal, "scenarios": run_scenarios,
     "package": run_package, "kernels": run_kernels,
 }

@@ -1,0 +1,271 @@
+# The router owner's settings (/etc/config/bondway) as a gateway.conf. Sourced by the init script,
+# after /lib/functions.sh and /lib/functions/network.sh.
+# shellcheck shell=dash
+# shellcheck disable=SC2317 # what config_foreach and config_list_foreach call
+
+BONDWAY_RUN=/var/run/bondway
+BONDWAY_KEYS=/etc/bondway
+
+bondway_say() {
+	logger -s -t bondway -p daemon.err "$*"
+}
+
+# ---- values, as libconfig reads them ----
+
+# Whatever stands in it, it stays one string.
+bondway_quote() {
+	case $1 in
+	*[!-A-Za-z0-9_./:%@+,=\ ]*)
+		printf '%s' "$1" | awk '
+			BEGIN { ORS = ""; print "\"" }
+			NR > 1 { print "\\n" }
+			{ gsub(/[\\"]/, "\\\\&"); gsub(/\t/, "\\t"); gsub(/\r/, "\\r"); print }
+			END { print "\"" }
+		'
+		;;
+	*) printf '"%s"' "$1" ;;
+	esac
+}
+
+# What is no number, or neither true nor false, is given as text: the gateway's own check says then
+# what it should have been.
+bondway_value() { # KIND VALUE
+	case $1:$2 in
+	number:*[!0-9]*)
+		case $2 in
+		0x*[!0-9a-fA-F]* | 0x) bondway_quote "$2" ;;
+		0x*) printf '%s' "$2" ;;
+		*) bondway_quote "$2" ;;
+		esac
+		;;
+	number:?*) printf '%s' "$2" ;;
+	bool:1 | bool:on | bool:true | bool:yes | bool:enabled) printf 'true' ;;
+	bool:0 | bool:off | bool:false | bool:no | bool:disabled) printf 'false' ;;
+	*) bondway_quote "$2" ;;
+	esac
+}
+
+bondway_item() { # VALUE KIND
+	printf '%s' "$bondway_comma"
+	bondway_value "$2" "$1"
+	bondway_comma=', '
+}
+
+# A list is "list" in the file, or one "option" with words.
+bondway_items() { # SECTION KIND NAME
+	local length value word
+
+	bondway_comma=''
+	config_get length "$1" "$3_LENGTH"
+	if [ -n "$length" ]; then
+		config_list_foreach "$1" "$3" bondway_item "$2"
+		return
+	fi
+	config_get value "$1" "$3"
+	set -f
+	for word in $value; do
+		bondway_item "$word" "$2"
+	done
+	set +f
+}
+
+# Settings of a section that have the same name in gateway.conf: "text:scheduler", "numbers:ports",
+# "texts:bypass". What is not set is not written: the gateway has the defaults.
+bondway_settings() { # SECTION INDENT KIND:NAME...
+	local section=$1 indent=$2 setting kind name value
+
+	shift 2
+	for setting; do
+		kind=${setting%%:*}
+		name=${setting#*:}
+		config_get value "$section" "$name"
+		[ -n "$value" ] || continue
+		printf '%s%s = ' "$indent" "$name"
+		case $kind in
+		texts | numbers)
+			printf '('
+			bondway_items "$section" "${kind%s}" "$name"
+			printf ')'
+			;;
+		*) bondway_value "$kind" "$value" ;;
+		esac
+		printf ';\n'
+	done
+}
+
+# ---- networks ----
+
+# netifd knows the device of a network only while that is up. What it was is remembered until the
+# next boot; before it is known, the gateway waits for an interface of that name, and another word
+# of netifd corrects it.
+bondway_device() { # NETWORK FIRST_GUESS
+	local device remembered=$BONDWAY_RUN/device.$1
+
+	if network_get_device device "$1" && [ -n "$device" ]; then
+		printf '%s\n' "$device" > "$remembered"
+	elif [ -r "$remembered" ]; then
+		device=$(cat "$remembered")
+	else
+		device=$2
+	fi
+	printf '%s' "$device"
+}
+
+bondway_add_lan() { # NETWORK
+	bondway_item "$(bondway_device "$1" "br-$1")" text
+}
+
+# ---- sections ----
+
+bondway_globals() {
+	printf 'lan_interfaces = ('
+	bondway_items globals text lan_interfaces
+	config_list_foreach globals lan bondway_add_lan
+	printf ');\n'
+	bondway_settings globals '' \
+		text:scheduler text:encryption text:when_unreachable bool:route_unproxied \
+		text:packet_scheduler texts:bypass number:listen_port text:control_socket \
+		text:metrics_listen number:firewall_mark number:routing_table number:rule_priority \
+		text:dial_timeout text:idle_timeout text:half_closed_timeout number:max_flows
+}
+
+# Begins a group, unless the section is switched off.
+bondway_group() { # SECTION
+	local enabled name
+
+	config_get_bool enabled "$1" enabled 1
+	[ "$enabled" = 1 ] || return 1
+	config_get name "$1" name "$1"
+	printf '%s\n  { # config section %s\n    name = ' "$bondway_between" "$1"
+	bondway_quote "$name"
+	printf ';\n'
+	bondway_between=','
+}
+
+bondway_concentrator() { # SECTION
+	local key_file
+
+	bondway_group "$1" || return 0
+	config_get key_file "$1" key_file
+	[ -n "$key_file" ] || printf '    key_file = "%s/%s.key";\n' "$BONDWAY_KEYS" "$1"
+	bondway_settings "$1" '    ' text:address number:port text:key_file
+	printf '  }'
+}
+
+bondway_uplink() { # SECTION
+	local network interface
+
+	bondway_group "$1" || return 0
+	config_get interface "$1" interface
+	config_get network "$1" network "$1"
+	if [ -z "$interface" ]; then
+		printf '    interface = '
+		bondway_quote "$(bondway_device "$network" "$network")"
+		printf ';\n'
+	fi
+	bondway_settings "$1" '    ' \
+		text:interface number:cost number:weight bool:metered text:gateway text:gateway6 \
+		text:monthly_budget number:budget_day text:on_budget
+	printf '  }'
+}
+
+bondway_rule() { # SECTION
+	bondway_group "$1" || return 0
+	bondway_settings "$1" '    ' \
+		texts:destinations numbers:ports texts:clients numbers:dscp texts:uplinks \
+		text:scheduler text:encryption text:action
+	printf '  }'
+}
+
+bondway_groups() { # KEY TYPE
+	printf '%s = (' "$1"
+	bondway_between=''
+	config_foreach "bondway_$2" "$2"
+	printf '\n);\n'
+}
+
+# Of what config_load has read.
+bondway_render() {
+	printf '# Written by /etc/init.d/bondway from /etc/config/bondway: change that.\n'
+	bondway_globals
+	bondway_groups concentrators concentrator
+	bondway_groups uplinks uplink
+	bondway_groups rules rule
+}
+
+# ---- joining ----
+
+bondway_if_same() { # SECTION ADDRESS:PORT
+	local address port
+
+	config_get address "$1" address
+	config_get port "$1" port 7171
+	[ "$address:$port" != "$2" ] || section=$1
+}
+
+# The concentrator of that address, or a new one's name.
+bondway_section_for() { # ADDRESS:PORT
+	local section='' n=1
+
+	config_foreach bondway_if_same concentrator "$1"
+	while [ -z "$section" ]; do
+		section=vps
+		[ "$n" = 1 ] || section=vps$n
+		if uci -q get "bondway.$section" > /dev/null; then
+			section=''
+			n=$((n + 1))
+		fi
+	done
+	printf '%s' "$section"
+}
+
+# Takes a link apart: "bondway1://HOST:PORT/KEY#NAME" into $host, $port and $key. White space that
+# mail programs and terminals put into it is passed over.
+bondway_read_link() { # LINK
+	local link endpoint rest
+
+	link=$(printf '%s' "$1" | tr -d ' \t\r\n')
+	rest=${link#bondway1://}
+	[ "$rest" != "$link" ] || return 1
+	endpoint=${rest%%/*}
+	rest=${rest#*/}
+	key=${rest%%#*}
+	port=${endpoint##*:}
+	host=${endpoint%:*}
+	case $host in
+	\[*\]) host=${host#\[} host=${host%\]} ;;
+	esac
+	case $host:$port:$key in
+	*[!0-9A-Za-z.:_-]*) return 1 ;;
+	esac
+	[ -n "$host" ] && [ -n "$port" ] && [ -n "$key" ] && [ "$rest" != "$key" ]
+}
+
+# Adds the concentrator of the link on standard input, and switches bondway on.
+bondway_join() { # CHECK_COMMAND...
+	local host port key section keep
+
+	bondway_read_link "$(head -c 1000)" || {
+		bondway_say "this is no join link: copy the whole line that bondway invite has printed"
+		return 1
+	}
+	config_load bondway
+	section=$(bondway_section_for "$host:$port")
+	mkdir -p "$BONDWAY_KEYS"
+	keep=$BONDWAY_KEYS/$section.key
+	(umask 077 && printf 'bondway1:%s\n' "$key" > "$keep.new") || return 1
+	uci set "bondway.$section=concentrator"
+	uci set "bondway.$section.address=$host"
+	uci set "bondway.$section.port=$port"
+	uci set "bondway.$section.key_file=$keep.new"
+	uci -q get bondway.globals > /dev/null || uci set bondway.globals=globals
+	uci set bondway.globals.enabled=1
+	if ! "$@"; then
+		uci revert bondway
+		rm -f "$keep.new"
+		return 1
+	fi
+	mv "$keep.new" "$keep"
+	uci set "bondway.$section.key_file=$keep"
+	uci commit bondway
+}

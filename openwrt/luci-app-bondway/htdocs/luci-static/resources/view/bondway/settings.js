@@ -1,0 +1,105 @@
+'use strict';
+'require view';
+'require form';
+'require tools.widgets as widgets';
+
+const SCHEDULERS = [
+	[ 'bond', _('bond: every healthy uplink at once') ],
+	[ 'failover', _('failover: the cheapest, the others only when it fails') ],
+	[ 'overflow', _('overflow: the cheap ones, the dear ones while those are full') ],
+	[ 'latency', _('latency: the quickest') ],
+	[ 'spread', _('spread: each connection on one uplink') ]
+];
+
+function choice(section, name, title, words) {
+	const option = section.option(form.ListValue, name, title);
+
+	option.optional = true;
+	for (const word of words)
+		option.value(...[].concat(word));
+	return option;
+}
+
+function typed(section, kind, name, title, datatype, placeholder) {
+	const option = section.option(kind, name, title);
+
+	option.datatype = datatype;
+	option.optional = true;
+	option.placeholder = placeholder;
+	return option;
+}
+
+/* A list of sections, each with a name of its own. */
+function grid(map, type, title, description) {
+	const section = map.section(form.GridSection, type, title, description);
+
+	section.addremove = true;
+	section.anonymous = false;
+	section.sortable = true;
+	section.nodescriptions = true;
+	section.option(form.Flag, 'enabled', _('On')).default = '1';
+	return section;
+}
+
+function addGlobals(map) {
+	const section = map.section(form.NamedSection, 'globals', 'globals', _('General'));
+	const lan = section.option(widgets.NetworkSelect, 'lan', _('Networks whose clients are carried'));
+
+	section.option(form.Flag, 'enabled', _('On'));
+	lan.multiple = true;
+	lan.rmempty = false;
+	choice(section, 'scheduler', _('Scheduler'), SCHEDULERS);
+	choice(section, 'encryption', _('Encryption'), [
+		[ 'auto', _('auto: all that is not TLS already') ], 'always', 'never' ]);
+	choice(section, 'when_unreachable', _('Without a concentrator'), [
+		[ 'direct', _('direct: by the router\'s normal way') ], [ 'refuse', _('refuse') ] ]);
+	section.option(form.Flag, 'route_unproxied',
+		_('UDP and the like follow the cheapest healthy uplink')).default = '1';
+	typed(section, form.DynamicList, 'bypass', _('Destinations left alone'), 'ipaddr',
+		'192.0.2.0/24');
+}
+
+function addConcentrators(map) {
+	const section = grid(map, 'concentrator', _('Concentrators'),
+		_('In order of preference. Joining by a link, on the status page, adds one.'));
+
+	typed(section, form.Value, 'address', _('Address'), 'ipaddr', '203.0.113.10').optional = false;
+	typed(section, form.Value, 'port', _('Port'), 'port', '7171');
+	typed(section, form.Value, 'key_file', _('Key file'), 'file', '/etc/bondway/NAME.key').modalonly = true;
+}
+
+function addUplinks(map) {
+	const section = grid(map, 'uplink', _('Uplinks'), _('In order of preference.'));
+
+	section.option(widgets.NetworkSelect, 'network', _('Network')).nocreate = true;
+	typed(section, form.Value, 'cost', _('Cost'), 'uinteger', '0');
+	typed(section, form.Value, 'weight', _('Weight'), 'range(1,1000000)', '1').modalonly = true;
+	section.option(form.Flag, 'metered', _('Data is paid for'));
+	typed(section, form.Value, 'gateway', _('Next hop'), 'ip4addr').modalonly = true;
+	typed(section, form.Value, 'gateway6', _('Next hop, IPv6'), 'ip6addr').modalonly = true;
+}
+
+function addRules(map) {
+	const section = grid(map, 'rule', _('Rules'), _('The first that matches a connection counts.'));
+
+	typed(section, form.DynamicList, 'destinations', _('Destinations'), 'ipaddr');
+	typed(section, form.DynamicList, 'ports', _('Ports'), 'portrange');
+	typed(section, form.DynamicList, 'clients', _('Clients'), 'or(ipaddr,macaddr)');
+	typed(section, form.DynamicList, 'dscp', _('DSCP'), 'range(0,63)').modalonly = true;
+	typed(section, form.DynamicList, 'uplinks', _('Uplinks'), 'uciname').modalonly = true;
+	choice(section, 'scheduler', _('Scheduler'), SCHEDULERS).modalonly = true;
+	choice(section, 'encryption', _('Encryption'), [ 'auto', 'always', 'never' ]).modalonly = true;
+	choice(section, 'action', _('Action'), [ 'proxy', 'direct', 'refuse' ]);
+}
+
+return view.extend({
+	render() {
+		const map = new form.Map('bondway', _('Bondway'));
+
+		addGlobals(map);
+		addConcentrators(map);
+		addUplinks(map);
+		addRules(map);
+		return map.render();
+	}
+});

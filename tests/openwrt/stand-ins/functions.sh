@@ -1,0 +1,70 @@
+# Stands in for OpenWrt's /lib/functions.sh: the shell's access to UCI, as its documentation says.
+# shellcheck shell=dash
+
+# What a package's export consists of.
+config() { # TYPE NAME
+	CONFIG_SECTION=$2
+	CONFIG_SECTIONS="$CONFIG_SECTIONS $2"
+	eval "CONFIG_${2}_TYPE=\$1"
+}
+
+option() { # NAME VALUE
+	eval "CONFIG_${CONFIG_SECTION}_$1=\$2"
+}
+
+list() { # NAME VALUE
+	local n
+
+	eval "n=\${CONFIG_${CONFIG_SECTION}_$1_LENGTH:-0}"
+	n=$((n + 1))
+	eval "CONFIG_${CONFIG_SECTION}_$1_LENGTH=$n"
+	eval "CONFIG_${CONFIG_SECTION}_$1_ITEM$n=\$2"
+	eval "CONFIG_${CONFIG_SECTION}_$1=\"\${CONFIG_${CONFIG_SECTION}_$1:+\$CONFIG_${CONFIG_SECTION}_$1 }\$2\""
+}
+
+config_load() { # PACKAGE
+	local name
+
+	for name in $(set | sed -n 's/^\(CONFIG_[A-Za-z0-9_]*\)=.*/\1/p'); do
+		unset "$name"
+	done
+	CONFIG_SECTIONS=
+	eval "$(uci export "$1")"
+}
+
+config_get() { # VARIABLE SECTION OPTION [DEFAULT]
+	eval "$1=\${CONFIG_$2_$3:-\$4}"
+}
+
+config_get_bool() { # VARIABLE SECTION OPTION [DEFAULT]
+	local _value
+
+	config_get _value "$2" "$3" "$4"
+	case $_value in
+	1 | on | true | yes | enabled) eval "$1=1" ;;
+	0 | off | false | no | disabled) eval "$1=0" ;;
+	*) eval "$1=\$4" ;;
+	esac
+}
+
+config_foreach() { # FUNCTION TYPE [ARGUMENT...]
+	local _function=$1 _type=$2 _section _its
+
+	shift 2
+	for _section in $CONFIG_SECTIONS; do
+		config_get _its "$_section" TYPE
+		[ "$_its" != "$_type" ] || "$_function" "$_section" "$@"
+	done
+}
+
+config_list_foreach() { # SECTION OPTION FUNCTION [ARGUMENT...]
+	local _section=$1 _option=$2 _function=$3 _n=1 _length _value
+
+	shift 3
+	config_get _length "$_section" "${_option}_LENGTH" 0
+	while [ "$_n" -le "$_length" ]; do
+		config_get _value "$_section" "${_option}_ITEM$_n"
+		"$_function" "$_value" "$@"
+		_n=$((_n + 1))
+	done
+}
