@@ -16,11 +16,15 @@
 #define BACKLOG 1024
 /* Connections taken in one turn of the loop, so that running flows get theirs. */
 #define ACCEPTS_PER_TURN 16
-static const struct timeval exhausted_pause = {.tv_usec = 100 * 1000};
+/* A pause, when accepting fails for want of something; twice as long each time, until it succeeds.
+ */
+#define PAUSE_FIRST_MS 100
+#define PAUSE_MAX_MS 800
 
 struct listener {
     int fd;
     struct event *readable, *resume;
+    uint32_t pause_ms; /* the next one's */
     listener_accepted *accepted;
     void *arg;
     struct log_limit exhausted;
@@ -54,8 +58,11 @@ static void pause_accepting(struct listener *l, int error)
     if (log_limit_pass(&l->exhausted, clock_now_ms(), &held))
         log_warning("listener", "cannot accept: %s; running flows go on, new ones wait",
                     strerror(error));
+    struct timeval pause = {.tv_usec = (suseconds_t)l->pause_ms * 1000};
     event_del(l->readable);
-    event_add(l->resume, &exhausted_pause);
+    event_add(l->resume, &pause);
+    if (l->pause_ms < PAUSE_MAX_MS)
+        l->pause_ms *= 2;
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
@@ -83,6 +90,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
             pause_accepting(l, errno);
             return;
         }
+        l->pause_ms = PAUSE_FIRST_MS;
         addr_from_sockaddr(&peer, (struct sockaddr *)&ss);
         l->accepted(l->arg, conn, &peer);
     }
@@ -143,6 +151,7 @@ int listener_new(struct listener **out, struct event_base *base, enum listener_k
         return -ENOMEM;
     l->accepted = accepted;
     l->arg = arg;
+    l->pause_ms = PAUSE_FIRST_MS;
     l->exhausted = (struct log_limit){.burst = 1, .interval_ms = 10000};
     l->fd = open_socket(kind, at);
     if (l->fd < 0) {

@@ -1,5 +1,6 @@
 /* A listening socket on an event base that survives running out of descriptors: on
- * EMFILE/ENFILE/ENOMEM it pauses 100 ms instead of spinning (libevent's own listener spins). */
+ * EMFILE/ENFILE/ENOMEM it pauses instead of spinning, as libevent's own listener does: 100 ms, and
+ * up to 800 ms where it lasts. */
 #ifndef CORE_LISTENER_H
 #define CORE_LISTENER_H
 
