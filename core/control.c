@@ -29,6 +29,8 @@ struct control {
     dev_t device; /* of the socket's file, so that only our own is unlinked */
     ino_t inode;
     int fd;
+    int spare; /* kept open, so that there is one to accept with when there are no more; -1: in use
+                */
     struct event *accepting, *pause;
     struct list clients;
     unsigned n_clients, n_kept; /* the kept ones take no place of those that ask */
@@ -55,6 +57,13 @@ struct control_client {
 
 /* ---- a client ---- */
 
+/* Opened again whenever something has been closed. */
+static void keep_spare(struct control *control)
+{
+    if (control->spare == -1)
+        control->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 /* It takes no place of those that ask any more. */
 static void leave_place(struct control *control)
 {
@@ -79,6 +88,7 @@ static void client_close(struct control_client *client)
     if (client->deadline)
         event_free(client->deadline);
     close(client->fd);
+    keep_spare(control);
     free(client->out);
     free(client);
 }
@@ -336,10 +346,22 @@ static void client_new(struct control *control, int fd)
 
 /* ---- the socket ---- */
 
+/* When there are no descriptors left, a person wants to know why. */
+static int accept_client(struct control *control)
+{
+    int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd != -1 || (errno != EMFILE && errno != ENFILE) || control->spare == -1)
+        return fd;
+    close(control->spare);
+    control->spare = -1;
+    return accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
 static void on_connection(evutil_socket_t listener, short what, void *arg)
 {
     struct control *control = arg;
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = accept_client(control);
 
     if (fd != -1) {
         client_new(control, fd);
@@ -479,7 +501,8 @@ int control_new(struct control **out, struct event_base *base, const char *path,
     control->base = base;
     control->commands = commands;
     control->arg = arg;
-    control->fd = -1;
+    control->fd = control->spare = -1;
+    keep_spare(control);
     list_init(&control->clients);
     int err = control_start(control, path);
     if (err) {
@@ -512,6 +535,8 @@ void control_free(struct control *control)
         unlink(control->path);
     if (control->fd != -1)
         close(control->fd);
+    if (control->spare != -1)
+        close(control->spare);
     free(control->path);
     free(control);
 }
