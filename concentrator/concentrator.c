@@ -150,6 +150,7 @@ static void warn_of_restart(const struct concentrator_config *old,
         {"workers", old->workers == now->workers},
         {"control_socket", strcmp(old->control_socket, now->control_socket) == 0},
         {"idle_timeout", old->idle_timeout_ms == now->idle_timeout_ms},
+        {"max_unauthenticated", old->max_unauthenticated == now->max_unauthenticated},
         {"half_closed_timeout", old->half_closed_timeout_ms == now->half_closed_timeout_ms},
     };
 
@@ -359,16 +360,23 @@ static int make_events(struct concentrator *c)
     return 0;
 }
 
-/* A flow takes two descriptors; the usual soft limit, 1024, is there for programs with select().
- * Where even the hard limit is too low, the listeners pause and say so. */
-static void raise_descriptor_limit(void)
+/* A flow takes two descriptors; the usual soft limit, 1024, is there for programs with select(). */
+static int raise_descriptor_limit(const struct concentrator_config *config)
 {
+    size_t needed = room_descriptors_needed(config->workers, config->n_listen);
     struct rlimit limit;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+        return -errno;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max >= needed)
+        return 0;
+    log_error("room",
+              "%llu descriptors are too few for %u workers and %zu listen addresses: raise the "
+              "limit (ulimit -n, or LimitNOFILE= of its unit) to %zu at least, or lower workers",
+              (unsigned long long)limit.rlim_max, config->workers, config->n_listen, needed);
+    return -EMFILE;
 }
 
 static int make_services(struct concentrator *c)
@@ -376,6 +384,35 @@ static int make_services(struct concentrator *c)
     c->services.admission = admission_new(clock_wall_ms(), clock_boot_ms());
     c->services.lobby = lobby_new();
     return c->services.admission && c->services.lobby ? 0 : -ENOMEM;
+}
+
+/* After everything else has been opened. */
+static int measure_room(struct concentrator *c)
+{
+    const struct concentrator_config *config = peers_config(c->peers);
+    struct room_facts facts;
+    struct room_shares shares = {0};
+    int err = room_look(&facts);
+
+    facts.unauthenticated = config->max_unauthenticated;
+    if (err == 0)
+        err = room_share_out(&shares, &facts);
+    if (err == -ENOSPC)
+        log_error("room",
+                  "there is no room for one session: %zu of %zu descriptors are in use, and there "
+                  "are %llu MB of memory; raise the limit (ulimit -n), or use a larger machine",
+                  facts.descriptors_used, facts.descriptors,
+                  (unsigned long long)(facts.memory >> 20));
+    else if (err < 0)
+        log_error("room", "cannot tell how many descriptors there are: %s", strerror(-err));
+    else
+        log_info(
+            "room", "max_sessions=%zu by=%s max_unauthenticated=%zu descriptors=%zu memory_mb=%llu",
+            shares.sessions, shares.by_memory ? "memory" : "descriptors", shares.unauthenticated,
+            facts.descriptors, (unsigned long long)(facts.memory >> 20));
+    c->services.room.max = shares.sessions;
+    c->services.max_unauthenticated = (shares.unauthenticated + c->n_workers - 1) / c->n_workers;
+    return err;
 }
 
 static void log_start(const struct concentrator *c)
@@ -386,11 +423,11 @@ static void log_start(const struct concentrator *c)
     for (size_t i = 0; i < config->n_listen; i++)
         log_info("concentrator", "listening at=%s", addr_format(&config->listen[i], text));
     log_info("concentrator",
-             "started version=%s workers=%zu gateways=%zu fastest_suite=%s "
-             "max_unauthenticated=%u max_warm=%u max_pending_dials=%u",
+             "started version=%s workers=%zu gateways=%zu fastest_suite=%s max_warm=%u "
+             "max_pending_dials=%u",
              BONDWAY_VERSION, c->n_workers, peers_count(c->peers),
-             crypto_suite_name(crypto_fastest_suite()), config->max_unauthenticated,
-             config->max_warm, config->max_pending_dials);
+             crypto_suite_name(crypto_fastest_suite()), config->max_warm,
+             config->max_pending_dials);
 }
 
 /* Takes config. Returns 0, or -errno after having said why. */
@@ -408,15 +445,18 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
         log_error("concentrator", "cannot start: %s", strerror(-err));
         return err;
     }
-    err = make_workers(c);
+    err = raise_descriptor_limit(peers_config(c->peers));
+    if (err == 0)
+        err = make_workers(c);
     if (err < 0)
         return err;
-    raise_descriptor_limit();
     check_probes(c);
     kernel_prepare(&c->kernel);
     err = rights_give_up(peers_config(c->peers), c->config_path);
     if (err == 0)
         err = open_control(c);
+    if (err == 0)
+        err = measure_room(c);
     if (err < 0)
         return err;
     rights_enclose();

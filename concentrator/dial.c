@@ -27,6 +27,12 @@ enum opened dial_code(int error)
         return OPENED_UNREACHABLE;
     case ETIMEDOUT:
         return OPENED_TIMED_OUT;
+    case EMFILE: /* of ours, not of the destination: another concentrator may have what it takes */
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+    case EADDRNOTAVAIL:
+        return OPENED_BUSY;
     default:
         return OPENED_FAILED;
     }

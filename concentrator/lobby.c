@@ -70,15 +70,6 @@ static struct source **place_of(struct lobby *l, const struct addr *a)
     return at;
 }
 
-static bool early_drop(size_t count, uint32_t max, uint32_t dice)
-{
-    uint32_t half = max / 2;
-
-    if (count < half)
-        return false;
-    return count >= max || dice % (max - half) < count - half;
-}
-
 /* NULL: out of memory. */
 static struct source *find_or_make(struct lobby *l, const struct addr *a)
 {
@@ -101,24 +92,22 @@ static void drop_unused(struct source **at)
     free(s);
 }
 
-static bool enter(struct lobby *l, const struct addr *a, const struct lobby_limits *limits,
-                  uint32_t dice, uint64_t now_ms)
+static bool enter(struct lobby *l, const struct addr *a, uint32_t max_per_source, uint64_t now_ms)
 {
-    if (early_drop(l->count, limits->max, dice))
-        return false;
     struct source *s = find_or_make(l, a);
-    if (!s || (s->count >= limits->max_per_source && s->vouched_until_ms <= now_ms))
+
+    if (!s || (s->count >= max_per_source && s->vouched_until_ms <= now_ms))
         return false;
     s->count++;
     l->count++;
     return true;
 }
 
-bool lobby_enter(struct lobby *l, const struct addr *source, const struct lobby_limits *limits,
-                 uint32_t dice, uint64_t now_ms)
+bool lobby_enter(struct lobby *l, const struct addr *source, uint32_t max_per_source,
+                 uint64_t now_ms)
 {
     pthread_mutex_lock(&l->lock);
-    bool entered = enter(l, source, limits, dice, now_ms);
+    bool entered = enter(l, source, max_per_source, now_ms);
     pthread_mutex_unlock(&l->lock);
     return entered;
 }

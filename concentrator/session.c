@@ -46,6 +46,7 @@ static const struct {
     [END_GATEWAY_CLOSED] = {"gateway_closed", true},
     [END_GATEWAY_RESET] = {"gateway_reset", false},
     [END_NO_HELLO] = {"no_hello", false},
+    [END_CROWDED_OUT] = {"crowded_out", false},
     [END_REFUSED] = {"refused", true},
     [END_WARM_IDLE] = {"warm_idle", true},
     [END_WARM_LIMIT] = {"warm_limit", true},
@@ -55,16 +56,34 @@ static const struct {
     [END_FAILED] = {"failed", false},
 };
 
+/* Who is beyond the lobby takes up room, until the end. */
+static bool has_room(enum session_state state)
+{
+    return states[state].place != ACCOUNT_OUTSIDE;
+}
+
 bool session_enter(struct session *s, enum session_state next)
 {
+    struct session_services *services = s->group->services;
     enum session_state from = s->state;
+    bool comes = !has_room(from) && has_room(next);
 
     assert(states[from].next & (1u << next));
-    if (s->peer && !account_move(s->peer->account, states[from].place, states[next].place,
-                                 &s->peer->limits, clock_now_ms()))
+    if (comes && !room_take(&services->room))
         return false;
-    if (states[from].in_lobby && !states[next].in_lobby)
-        lobby_leave(s->group->services->lobby, &s->source);
+    if (s->peer && !account_move(s->peer->account, states[from].place, states[next].place,
+                                 &s->peer->limits, clock_now_ms())) {
+        if (comes)
+            room_leave(&services->room);
+        return false;
+    }
+    if (has_room(from) && !has_room(next))
+        room_leave(&services->room);
+    if (states[from].in_lobby && !states[next].in_lobby) {
+        lobby_leave(services->lobby, &s->source);
+        list_remove(&s->waiting);
+        s->group->n_lobby--;
+    }
     log_debug("session", "state id=%llu from=%s to=%s", (unsigned long long)s->id,
               states[from].name, states[next].name);
     s->state = next;

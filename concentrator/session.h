@@ -13,6 +13,7 @@
 #include "concentrator/admission.h"
 #include "concentrator/lobby.h"
 #include "concentrator/peers.h"
+#include "concentrator/room.h"
 
 /* What was turned away since the start, by cause. */
 struct refusals {
@@ -26,6 +27,8 @@ struct refusals {
 struct session_services {
     struct admission *admission;
     struct lobby *lobby;
+    size_t max_unauthenticated; /* of each group */
+    struct room room;
     struct refusals refusals;
     bool answers_probes; /* on the ports that gateways connect to */
 };

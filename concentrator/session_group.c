@@ -50,6 +50,7 @@ int session_group_new(struct session_group **out, struct event_base *base, struc
         (struct log_limit){.burst = 10, .interval_ms = 10000};
     list_init(&group->live);
     list_init(&group->dead);
+    list_init(&group->lobby);
     group->reaper = event_new(base, -1, 0, on_reap, group);
     group->hangups = hangup_watch_new(base);
     group->relays = relay_group_new(base, &limits);
@@ -85,40 +86,54 @@ void session_group_free(struct session_group *group)
     free(group);
 }
 
-static bool has_room(struct session_group *group, const struct addr *source)
+/* The log says it now and then; the count, always. */
+static void note_crowd(struct session_group *group, const struct addr *source, const char *what)
 {
-    const struct concentrator_config *config = session_config(group);
-    const struct lobby_limits limits = {config->max_unauthenticated,
-                                        config->max_unauthenticated_per_source};
-    uint32_t dice = 0, held;
+    uint32_t held;
     char from[ADDR_TEXT], more[HELD_BACK_TEXT];
 
-    if (crypto_random(&dice, sizeof(dice)) == 0 &&
-        lobby_enter(group->services->lobby, source, &limits, dice, clock_now_ms()))
-        return true;
     atomic_fetch_add(&group->services->refusals.limit, 1);
     if (log_limit_pass(&group->refusal_log, clock_now_ms(), &held))
-        log_warning("session", "too many connections without hello, dropped source=%s%s",
+        log_warning("session", "too many connections without hello: %s source=%s%s", what,
                     addr_format_ip(source, from), session_held_back(held, more));
-    return false;
+}
+
+/* When there are too many, the one that has waited longest leaves for the next. A gateway's HELLO
+ * comes right behind the handshake, so in a flood of a thousand connections in a second that fill a
+ * thousand places, it has a second for what takes it a moment. Were the newcomer turned away, at
+ * random or not, hardly a gateway would ever come in. */
+static void make_place(struct session_group *group)
+{
+    while (group->n_lobby >= group->services->max_unauthenticated) {
+        struct session *s = list_entry(group->lobby.next, struct session, waiting);
+        note_crowd(group, &s->source, "cut off after the longest wait");
+        session_close(s, END_CROWDED_OUT);
+    }
 }
 
 void session_group_accept(struct session_group *group, int fd, const struct addr *source)
 {
-    if (!has_room(group, source)) {
+    const struct concentrator_config *config = session_config(group);
+    struct lobby *lobby = group->services->lobby;
+
+    if (!lobby_enter(lobby, source, config->max_unauthenticated_per_source, clock_now_ms())) {
+        note_crowd(group, source, "dropped, as one of many of this source");
         mptcp_reset(fd);
         return;
     }
+    make_place(group);
     struct session *s = session_new(group, fd, source);
     if (!s) {
-        lobby_leave(group->services->lobby, source);
+        lobby_leave(lobby, source);
         mptcp_reset(fd);
         return;
     }
     mptcp_tune(fd);
-    session_set_deadline(s, session_config(group)->hello_timeout_ms);
+    session_set_deadline(s, config->hello_timeout_ms);
     list_append(&group->live, &s->node);
+    list_append(&group->lobby, &s->waiting);
     group->n_live++;
+    group->n_lobby++;
 }
 
 /* Points the session to its gateway in the new snapshot. False: that gateway is gone. */

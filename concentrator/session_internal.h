@@ -32,6 +32,7 @@ enum session_end {
     END_GATEWAY_CLOSED,
     END_GATEWAY_RESET,
     END_NO_HELLO,
+    END_CROWDED_OUT,
     END_REFUSED,
     END_WARM_IDLE,
     END_WARM_LIMIT,
@@ -42,7 +43,8 @@ enum session_end {
 };
 
 struct session {
-    struct list node; /* in group->live or group->dead */
+    struct list node;    /* in group->live or group->dead */
+    struct list waiting; /* in group->lobby, while it has a place in the lobby */
     struct session_group *group;
     enum session_state state;
     uint64_t id, accepted_ms;
@@ -70,7 +72,8 @@ struct session_group {
     struct relay_group *relays;
     struct own_addresses own;
     struct list live, dead;
-    size_t n_live;
+    struct list lobby; /* those with a place in the lobby; the first has waited longest */
+    size_t n_live, n_lobby;
     struct event *reaper;
     bool draining;
     session_group_drained *drained; /* until it has been called */

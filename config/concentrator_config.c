@@ -129,7 +129,9 @@ static const struct option_row rows[] = {
      .max = 1000000,
      .def = "1024",
      AT(max_unauthenticated),
-     .help = "How many connections may be there that have not yet proved who they are."},
+     .help = "How many connections may be there that have not yet proved who they are; beyond "
+             "them, the "
+             "one that has waited longest is cut off for the next."},
     {.name = "max_unauthenticated_per_source",
      .kind = OPTION_INTEGER,
      .min = 1,

@@ -35,6 +35,8 @@ class Concentrator:
     """One that runs, on a configuration that can be changed."""
 
     def __init__(self, directory):
+        self.program = PROGRAM
+        self.wrapper = []  # a command that runs it
         self.directory = directory
         self.config = directory / "concentrator.conf"
         self.socket = directory / "control.sock"
@@ -71,8 +73,9 @@ class Concentrator:
     def launch(self):
         self.write()
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([PROGRAM, "concentrator", "-c", str(self.config)],
-                                            stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen([*self.wrapper, self.program, "concentrator", "-c",
+                                             str(self.config)], stderr=log,
+                                            stdin=subprocess.DEVNULL)
         return self
 
     def start(self):

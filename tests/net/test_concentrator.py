@@ -475,16 +475,31 @@ def test_unauthenticated_connections_of_one_source(make):
         assert conc.ask()["refused"]["limit"] == refused
 
 
-def test_random_early_drop(make):
-    """Half of the places are always given; then ever fewer; never more than there are."""
-    make.options["max_unauthenticated"] = 20
+def is_open(gateway):
+    """Nothing has come, and no end either."""
+    gateway.sock.setblocking(False)
+    try:
+        gateway.sock.recv(1)
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        pass
+    return False
+
+
+def test_who_has_waited_longest_leaves(make):
+    """More strangers than there are places: the first ones go, whoever is new has his time."""
+    make.options.update(max_unauthenticated=20, workers=1, hello_timeout="20s")
     conc = make.start()
     with contextlib.ExitStack() as stack:
-        for _ in range(60):
-            with contextlib.suppress(ConnectionResetError):
-                stack.enter_context(conc.gateway())
-        dropped = wait_for(lambda: conc.ask()["refused"]["limit"], "some are dropped")
-        assert 40 <= dropped <= 50
+        strangers = [stack.enter_context(conc.gateway(mptcp=False)) for _ in range(60)]
+        wait_for(lambda: conc.ask()["refused"]["limit"] == 40, "forty have left")
+        for stranger in strangers[:40]:
+            assert ends_in_reset(stranger.sock)
+        assert all(is_open(stranger) for stranger in strangers[40:])
+    with conc.welcomed():
+        pass
+    assert "cut off after the longest wait" in conc.log()
 
 
 # ---- probes ----

@@ -7,7 +7,7 @@
 
 #include "concentrator/lobby.h"
 
-static const struct lobby_limits limits = {.max = 100, .max_per_source = 4};
+#define PLACES 4
 
 static struct addr ip(const char *text)
 {
@@ -22,9 +22,9 @@ static struct addr numbered(unsigned n)
     return (struct addr){.family = 4, .ip = {198, 18, (uint8_t)(n >> 8), (uint8_t)n}};
 }
 
-static bool enter(struct lobby *l, const struct addr *a, uint32_t dice)
+static bool enter(struct lobby *l, const struct addr *a)
 {
-    return lobby_enter(l, a, &limits, dice, 1000);
+    return lobby_enter(l, a, PLACES, 1000);
 }
 
 static void a_source_has_so_many_places(void **state)
@@ -33,11 +33,11 @@ static void a_source_has_so_many_places(void **state)
     struct addr one = ip("192.0.2.1"), two = ip("192.0.2.2");
 
     for (int i = 0; i < 4; i++)
-        assert_true(enter(l, &one, 0));
-    assert_false(enter(l, &one, 0));
-    assert_true(enter(l, &two, 0));
+        assert_true(enter(l, &one));
+    assert_false(enter(l, &one));
+    assert_true(enter(l, &two));
     lobby_leave(l, &one);
-    assert_true(enter(l, &one, 0));
+    assert_true(enter(l, &one));
     assert_int_equal(lobby_count(l), 5);
     lobby_free(l);
 }
@@ -50,31 +50,9 @@ static void an_ipv6_source_is_a_slash_64(void **state)
     struct addr next = ip("2001:db8:0:1::1"), fifth = ip("2001:db8::3");
 
     for (int i = 0; i < 4; i++)
-        assert_true(enter(l, &same[i], 0));
-    assert_false(enter(l, &fifth, 0));
-    assert_true(enter(l, &next, 0));
-    lobby_free(l);
-}
-
-static void from_half_on_ever_more_are_turned_away(void **state)
-{
-    struct lobby *l = lobby_new();
-    unsigned n = 0;
-
-    for (; n < 50; n++) {
-        struct addr a = numbered(n);
-        assert_true(enter(l, &a, 0));
-    }
-    struct addr a = numbered(n);
-    assert_true(enter(l, &a, 0)); /* 50 of 100: none yet */
-    for (uint32_t dice = 0; dice < 49; dice++) {
-        a = numbered(++n);
-        assert_false(enter(l, &a, dice)); /* 51 + dice are in: dice below 1 + that is out */
-        assert_true(enter(l, &a, dice + 1));
-    }
-    assert_int_equal(lobby_count(l), 100);
-    a = numbered(++n);
-    assert_false(enter(l, &a, UINT32_MAX));
+        assert_true(enter(l, &same[i]));
+    assert_false(enter(l, &fifth));
+    assert_true(enter(l, &next));
     lobby_free(l);
 }
 
@@ -85,8 +63,8 @@ static void who_is_vouched_for_may_come_in_numbers(void **state)
 
     lobby_vouch(l, &home, 1000);
     for (int i = 0; i < 20; i++)
-        assert_true(lobby_enter(l, &home, &limits, 0, 1000 + LOBBY_VOUCHED_MS - 1));
-    assert_false(lobby_enter(l, &home, &limits, 0, 1000 + LOBBY_VOUCHED_MS));
+        assert_true(lobby_enter(l, &home, PLACES, 1000 + LOBBY_VOUCHED_MS - 1));
+    assert_false(lobby_enter(l, &home, PLACES, 1000 + LOBBY_VOUCHED_MS));
     for (int i = 0; i < 20; i++)
         lobby_leave(l, &home);
     assert_int_equal(lobby_count(l), 0);
@@ -95,7 +73,6 @@ static void who_is_vouched_for_may_come_in_numbers(void **state)
 
 static void vouched_sources_are_bounded(void **state)
 {
-    const struct lobby_limits one = {.max = 100, .max_per_source = 1};
     struct lobby *l = lobby_new();
     struct addr late = ip("192.0.2.1");
 
@@ -104,10 +81,10 @@ static void vouched_sources_are_bounded(void **state)
         lobby_vouch(l, &a, n);
     }
     lobby_vouch(l, &late, 5000);
-    assert_true(lobby_enter(l, &late, &one, 0, 5000));
-    assert_false(lobby_enter(l, &late, &one, 0, 5000));
+    assert_true(lobby_enter(l, &late, 1, 5000));
+    assert_false(lobby_enter(l, &late, 1, 5000));
     lobby_vouch(l, &late, LOBBY_VOUCHED_MS); /* the first one has expired */
-    assert_true(lobby_enter(l, &late, &one, 0, LOBBY_VOUCHED_MS));
+    assert_true(lobby_enter(l, &late, 1, LOBBY_VOUCHED_MS));
     lobby_free(l);
 }
 
@@ -116,7 +93,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_source_has_so_many_places),
         cmocka_unit_test(an_ipv6_source_is_a_slash_64),
-        cmocka_unit_test(from_half_on_ever_more_are_turned_away),
         cmocka_unit_test(who_is_vouched_for_may_come_in_numbers),
         cmocka_unit_test(vouched_sources_are_bounded),
     };

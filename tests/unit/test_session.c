@@ -41,6 +41,8 @@ static int setup(void **state)
     /* Long since started: a good clock is enough. */
     f->services.admission = admission_new(clock_wall_ms(), boot > 61000 ? boot - 61000 : 0);
     f->services.lobby = lobby_new();
+    f->services.max_unauthenticated = 100;
+    f->services.room.max = 100;
     assert_int_equal(addr_parse(&f->source, "192.0.2.1:1234"), 0);
     *state = f;
     return session_group_new(&f->group, f->base, f->peers, &f->services, on_drained, f);
@@ -52,6 +54,7 @@ static int teardown(void **state)
 
     session_group_free(f->group);
     assert_int_equal(lobby_count(f->services.lobby), 0);
+    assert_int_equal(f->services.room.sessions, 0);
     lobby_free(f->services.lobby);
     admission_free(f->services.admission);
     peers_unref(f->peers);
