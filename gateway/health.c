@@ -15,6 +15,7 @@
 #define LONE_PROBE_US (500 * MS)
 
 #define RTT_SPAN_US (75 * SECOND)
+#define DELAY_US (2 * SECOND)
 #define STALL_SPAN_US (240 * SECOND)
 #define STALL_MAX_US (1500 * MS)
 #define RADIO_STALL_US (300 * MS)
@@ -408,9 +409,18 @@ static void came(struct health *h, uint64_t now_us, uint64_t rtt_us)
     h->graced = false;
 }
 
+/* Each answer weighs as much as the time since the last one. */
+static void note_delay(struct health *h, uint64_t rtt_us, uint64_t now_us)
+{
+    uint64_t weight = h->delay_us ? min(since(now_us, h->answered_us), DELAY_US) : DELAY_US;
+
+    h->delay_us = max((h->delay_us * (DELAY_US - weight) + rtt_us * weight) / DELAY_US, 1);
+}
+
 static void note_rtt(struct health *h, uint64_t rtt_us, uint64_t now_us)
 {
     rtt_us = max(rtt_us, 1); /* 0 would be "never" */
+    note_delay(h, rtt_us, now_us);
     h->rtts.of[0] = h->rtts.of[0] ? min(h->rtts.of[0], rtt_us) : rtt_us;
     h->min_rtt_us = window_least(&h->rtts);
     if (!h->srtt_us) {

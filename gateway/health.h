@@ -66,7 +66,8 @@ struct health {
     enum health_direction direction;
     char reason[96];                         /* for a person; "" when all is well */
     uint64_t srtt_us, rttvar_us, min_rtt_us; /* 0: never measured */
-    uint32_t loss_permille;                  /* of the last hundred probes or so */
+    uint64_t delay_us;      /* round trips over the last two seconds or so; 0: never measured */
+    uint32_t loss_permille; /* of the last hundred probes or so */
 
     /* Its own. */
     bool began;                                /* a time is known */

@@ -17,6 +17,8 @@
 #define DENSE_US 50000u
 #define IDLE_US (10 * SECOND_US)
 #define METERED_IDLE_US (60 * SECOND_US)
+#define COMPARE_US SECOND_US
+#define METERED_COMPARE_US (5 * SECOND_US)
 #define SEARCH_US 100000u /* while nothing is known, and an answer would tell much */
 #define DEAD_IDLE_US (2 * SECOND_US)
 #define DEAD_US 500000u     /* in search of a dead one that comes back */
@@ -52,6 +54,7 @@ struct vitals {
     uint16_t port;
     struct event *rebind; /* after vitals_aim(), which may be called from inside a prober */
     uint64_t awake_until_us;
+    bool compare;
     size_t n;
     struct vital of[UPLINKS_MAX];
 };
@@ -129,9 +132,19 @@ static void on_answered(void *arg, uint64_t seq);
 
 /* --- when to probe --- */
 
+/* While flows run elsewhere. */
+static uint64_t unused_interval_us(const struct vital *v)
+{
+    const struct uplink_config *config = uplinks_get(v->all->uplinks, v->uplink)->config;
+
+    if (v->all->compare)
+        return config->metered ? METERED_COMPARE_US : COMPARE_US;
+    return idle_interval_us(config);
+}
+
 static uint64_t interval_by_traffic_us(const struct vital *v)
 {
-    uint64_t idle_us = idle_interval_us(uplinks_get(v->all->uplinks, v->uplink)->config);
+    uint64_t idle_us = unused_interval_us(v);
     uint64_t least = v->bytes_per_second / SHARE_OF_TRAFFIC;
 
     if (least == 0)
@@ -323,6 +336,11 @@ void vitals_wake(struct vitals *all)
         return;
     for (size_t i = 0; i < all->n; i++)
         ask_anew(&all->of[i], now_us);
+}
+
+void vitals_compare(struct vitals *all, bool compare)
+{
+    all->compare = compare;
 }
 
 int vitals_new(struct vitals **out, struct event_base *base, const struct uplinks *uplinks,

@@ -85,6 +85,24 @@ static void round_trips_are_smoothed_as_in_rfc_6298(void **state)
     assert_int_equal(h.min_rtt_us, 40 * MS);
 }
 
+/* However densely the uplink is probed. */
+static void delay_is_that_of_the_last_two_seconds(void **state)
+{
+    answered_in(40 * MS);
+    assert_int_equal(h.delay_us, 40 * MS);
+    answers(500, 40 * MS);
+    answers(10, 80 * MS);
+    assert_in_range(h.delay_us, 50 * MS, 60 * MS); /* a third of two seconds */
+    answers(200, 80 * MS);
+    assert_in_range(h.delay_us, 79 * MS, 80 * MS);
+    pass(1000 * MS);
+    answered_in(20 * MS);
+    assert_in_range(h.delay_us, 45 * MS, 50 * MS);
+    pass(10000 * MS);
+    answered_in(60 * MS);
+    assert_int_equal(h.delay_us, 60 * MS);
+}
+
 static void the_least_round_trip_is_of_the_last_minutes(void **state)
 {
     answers(10, 20 * MS);
@@ -574,6 +592,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(round_trips_are_smoothed_as_in_rfc_6298, start),
+        cmocka_unit_test_setup(delay_is_that_of_the_last_two_seconds, start),
         cmocka_unit_test_setup(the_least_round_trip_is_of_the_last_minutes, start),
         cmocka_unit_test_setup(answers_may_be_late_twice_out_of_order_or_false, start),
         cmocka_unit_test_setup(the_delay_is_that_of_the_newest, start),

@@ -575,6 +575,22 @@ static void probes_follow_the_traffic(void **state)
         assert_int_equal(health(i)->verdict, HEALTH_UP);
 }
 
+/* Also those that carry nothing, while flows carry data elsewhere. */
+static void who_is_compared_is_asked_every_second(void **state)
+{
+    be_up();
+    set_traffic(0, 5000000, 4000);
+    vitals_compare(vitals, true);
+    uint64_t metered = lines[METERED].sent, busy = lines[0].sent;
+    assert_in_range(sent_in(1, 100 * SECOND, true), 98, 102);
+    assert_in_range(lines[METERED].sent - metered, 19, 21);
+    assert_in_range(lines[0].sent - busy, 1950, 2010);
+    set_traffic(0, 0, 0);
+    assert_in_range(sent_in(1, 100 * SECOND, false), 9, 12); /* asleep */
+    vitals_compare(vitals, false);
+    assert_in_range(sent_in(1, 100 * SECOND, true), 9, 11);
+}
+
 /* ---- bad news ---- */
 
 static void silence_asks_at_once(void **state)
@@ -729,6 +745,7 @@ int main(void)
         TEST(another_network_is_judged_anew),
         TEST(one_that_cannot_be_bound_is_tried_at_its_next_change),
         TEST(idle_ones_are_asked_seldom),
+        TEST(who_is_compared_is_asked_every_second),
         TEST(flows_that_go_on_ask_at_once),
         TEST(what_was_just_asked_is_not_asked_again),
         TEST(probes_follow_the_traffic),
