@@ -96,9 +96,8 @@ static const struct option_row uplink_rows[] = {
      .kind = OPTION_INTEGER,
      .min = 1,
      .max = 1000000,
-     .def = "1",
      UPLINK_AT(weight),
-     .help = "Its share, compared with the other uplinks."},
+     .help = "With the scheduler spread, its share of the flows; by capacity where none has one."},
     {.name = "metered",
      .kind = OPTION_BOOL,
      .def = "false",
@@ -214,9 +213,7 @@ static const struct option_row rows[] = {
      .words = schedulers,
      .def = "\"bond\"",
      AT(scheduler),
-     .help =
-         "How a flow uses the uplinks. bond: every healthy one at once. overflow: dear ones only "
-         "while the cheaper ones are full."},
+     .help = "Which uplinks a flow has at once: with bond all, with latency the nearest."},
     {.name = "encryption",
      .kind = OPTION_CHOICE,
      .words = encryptions,

@@ -38,7 +38,7 @@ struct uplink_config {
     char name[NAME_MAX_LENGTH + 1];
     char interface[INTERFACE_NAME];
     struct addr gateway, gateway6; /* family 0: found in the main table */
-    uint32_t cost, weight;
+    uint32_t cost, weight;         /* weight 0: none */
     bool metered;
     uint64_t monthly_budget; /* bytes; 0: none */
     uint32_t budget_day;     /* 1...28 */

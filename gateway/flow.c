@@ -169,7 +169,7 @@ static void on_relay_ended(void *arg, enum relay_end why)
 
 static void set_carries_much(struct flow *f, bool much)
 {
-    trunk_is_settled(f->trunk);
+    trunk_is_settled(f->trunk, !much);
     if (f->carries_much == much)
         return;
     f->carries_much = much;
@@ -361,6 +361,11 @@ void flow_follow_rules(struct flow *f)
     next.action = f->policy.action;
     f->policy = next;
     flow_reschedule(f);
+}
+
+bool flow_compares(const struct flow *f, uint64_t since_ms)
+{
+    return f->policy.scheduler == SCHEDULER_LATENCY && flow_is_active(f, since_ms);
 }
 
 void flow_give_up(struct flow *f)

@@ -52,6 +52,10 @@ void flow_reschedule(struct flow *flow);
  * says. It stays sealed, or plain; and where it would now go direct or be refused, that is for
  * those to come. */
 void flow_follow_rules(struct flow *flow);
+/* Does its scheduler need to know how near every uplink is, and has it carried something since
+ * then?
+ */
+bool flow_compares(const struct flow *flow, uint64_t since_ms);
 /* Its concentrator is down: a flow that has not been opened there never will be. */
 void flow_give_up(struct flow *flow);
 /* Does it begin, or has it carried something since then? */

@@ -220,6 +220,12 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
         event_add(g->settler, &soon);
 }
 
+static void look_at_schedulers(struct gateway *g)
+{
+    if (gauges_look(&g->gauges, g->uplinks, family_of(g), clock_now_ms()))
+        reschedule_all(g);
+}
+
 static bool is_silent(const struct gateway *g)
 {
     return gauges_are_mute(&g->gauges, g->uplinks, family_of(g));
@@ -407,6 +413,19 @@ static void judge_worth(struct gateway *g, uint64_t now_ms)
     reschedule_all(g);
 }
 
+static void look_at_flows(struct gateway *g, uint64_t now_ms)
+{
+    bool compare = false;
+
+    list_each(node, &g->flows)
+    {
+        struct flow *flow = flow_of_node(node);
+        flow_look(flow, now_ms);
+        compare = compare || flow_compares(flow, now_ms - ACTIVE_MS);
+    }
+    vitals_compare(g->vitals, compare);
+}
+
 static void on_sample(evutil_socket_t fd, short what, void *arg)
 {
     struct gateway *g = arg;
@@ -418,10 +437,9 @@ static void on_sample(evutil_socket_t fd, short what, void *arg)
         follow_verdict(g, u);
     }
     judge_worth(g, now_ms);
-    if (gauges_look(&g->gauges, g->uplinks, family_of(g), now_ms))
-        reschedule_all(g);
+    look_at_schedulers(g);
     follow_truth(g);
-    list_each(node, &g->flows) flow_look(flow_of_node(node), now_ms);
+    look_at_flows(g, now_ms);
 }
 
 static void on_accepted(void *arg, int fd, const struct addr *client)
@@ -443,8 +461,10 @@ static void on_accepted(void *arg, int fd, const struct addr *client)
     list_append(&g->flows, flow_node(flow));
     g->totals.total++;
     *flow_mark(flow) = g->mark;
-    if (g->totals.active++ == 0)
+    if (g->totals.active++ == 0) {
         event_add(g->sampler, &sample_interval);
+        look_at_schedulers(g);
+    }
     vitals_wake(g->vitals);
     flow_start(flow);
 }

@@ -182,6 +182,12 @@ bool gauges_judge_saturation(struct gauges *gauges, const struct uplinks *uplink
     return changed;
 }
 
+/* By connections where probes are blocked. */
+static uint32_t delay_of(const struct gauge *g)
+{
+    return g->health.delay_us ? (uint32_t)g->health.delay_us : g->rtt_us;
+}
+
 /* Returns how many there are. */
 static size_t view_all(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                        uint64_t now_ms, struct uplink_view *views)
@@ -200,6 +206,7 @@ static size_t view_all(const struct gauges *gauges, const struct uplinks *uplink
                                         .cost = u->config->cost,
                                         .weight = u->config->weight,
                                         .rtt_us = g->rtt_us,
+                                        .delay_us = delay_of(g),
                                         .loss_permille = loss_while_alive(&g->health),
                                         .down_capacity_bps = capacity_proven_bps(&g->capacity.down),
                                         .up_capacity_bps = capacity_proven_bps(&g->capacity.up),

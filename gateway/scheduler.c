@@ -11,8 +11,8 @@ static const struct {
     [SCHEDULER_BOND] = {.decide = bond_decide},
     [SCHEDULER_FAILOVER] = {.decide = failover_decide},
     [SCHEDULER_OVERFLOW] = {.decide = overflow_decide},
-    [SCHEDULER_LATENCY] = {.decide = bond_decide},
-    [SCHEDULER_SPREAD] = {.decide = bond_decide},
+    [SCHEDULER_LATENCY] = {.decide = latency_decide, .look = latency_look},
+    [SCHEDULER_SPREAD] = {.decide = spread_decide},
 };
 #define SCHEDULERS (sizeof(schedulers) / sizeof(schedulers[0]))
 

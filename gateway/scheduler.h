@@ -26,12 +26,14 @@ struct uplink_view {
     bool slow;      /* it would slow a bond (gateway/worth.h) */
     bool stripped;  /* MPTCP does not survive on it */
     bool saturated; /* it carries about all that it can, in one direction at least */
-    uint32_t cost, weight;
-    uint32_t rtt_us;                             /* smoothed; 0: not measured yet */
-    uint32_t loss_permille;                      /* of probes */
+    uint32_t cost;
+    uint32_t weight;        /* 0: none configured */
+    uint32_t rtt_us;        /* smoothed; 0: not measured yet */
+    uint32_t delay_us;      /* round trips, queues included, over the last seconds; 0: unknown */
+    uint32_t loss_permille; /* of probes */
     uint64_t down_capacity_bps, up_capacity_bps; /* what it can carry; 0: unknown */
     uint32_t starting;                           /* flows that are just beginning there */
-    uint32_t plain; /* flows that have only this uplink, by plain TCP */
+    uint32_t plain; /* connections that have only this uplink, by plain TCP; not quiet ones */
     /* The concentrator takes few more connections from there before one has proved who we are. */
     bool crowded;
 };
@@ -61,18 +63,25 @@ struct schedule {
     struct placement placement; /* for the next decision on the same connection */
 };
 
+/* Of gateway/schedulers/latency.c. */
+struct latency_memory {
+    uint8_t order[UPLINKS_MAX]; /* of all uplinks, the best first */
+    size_t n;                   /* 0: not yet */
+    uint8_t displaced; /* the last one that was passed because it was in doubt; or UPLINK_NONE */
+    uint64_t
+        since_ms[UPLINKS_MAX]; /* an uplink has been clearly better than the one before; 0: not */
+    uint64_t looked_ms, moved_ms;
+    uint32_t moves; /* each within a minute of the last */
+};
+
 /* What schedulers remember of the uplinks, each in a member of its own. Zero: nothing yet. It is
  * the same for all flows, whichever uplinks they may use. */
 struct scheduler_memory {
-    struct {
-        uint64_t
-            since_ms[UPLINKS_MAX];  /* it has been clearly better than the one before it; 0: not */
-        uint8_t order[UPLINKS_MAX]; /* the best first */
-        size_t n;
-    } latency;
+    struct latency_memory latency;
 };
 
-/* Once a second while flows run. True when roles may have changed: decide anew for all flows. */
+/* When the first flow begins, and once a second while flows run. True when roles may have changed:
+ * decide anew for all flows. */
 bool scheduler_look(struct scheduler_memory *memory, const struct uplink_view *uplinks, size_t n,
                     uint64_t now_ms);
 

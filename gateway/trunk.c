@@ -99,9 +99,26 @@ static void count_start(struct trunk *t, struct gauge *on)
         on->starting++;
 }
 
-void trunk_is_settled(struct trunk *t)
+static void count_plain(struct trunk *t, struct gauge *on)
+{
+    if (t->plain_on)
+        t->plain_on->plain--;
+    t->plain_on = on;
+    if (on)
+        on->plain++;
+}
+
+/* One that starts is not counted twice. */
+static void starts(struct trunk *t)
+{
+    count_plain(t, NULL);
+    count_start(t, &t->context->gauges->of[t->first_uplink]);
+}
+
+void trunk_is_settled(struct trunk *t, bool quiet)
 {
     count_start(t, NULL);
+    count_plain(t, t->is_mptcp || quiet ? NULL : &t->context->gauges->of[t->first_uplink]);
 }
 
 static void drop_attempt(struct attempt *a)
@@ -135,9 +152,7 @@ static void drop_connection(struct trunk *t)
     if (t->fd != -1)
         mptcp_reset(t->fd);
     t->fd = -1;
-    if (t->plain_on)
-        t->plain_on->plain--;
-    t->plain_on = NULL;
+    count_plain(t, NULL);
     paths_free(t->paths);
     t->paths = NULL;
     buffer_put(t->context->pool, t->flight);
@@ -244,7 +259,7 @@ static void welcomed(struct trunk *t)
     } else {
         t->state = TRUNK_WARM;
         event_del(t->deadline);
-        count_start(t, NULL);
+        trunk_is_settled(t, false);
     }
     t->events->welcomed(t->arg);
 }
@@ -341,10 +356,6 @@ static void note_gauges(struct trunk *t)
     socklen_t len = sizeof(info);
 
     gauge->mptcp = t->is_mptcp ? MPTCP_OK : MPTCP_STRIPPED;
-    if (!t->is_mptcp) {
-        t->plain_on = gauge;
-        gauge->plain++;
-    }
     /* A retransmitted SYN says nothing of the round trip (Karn). */
     if (getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_rtt > 0 &&
         info.tcpi_total_retrans == 0)
@@ -358,7 +369,7 @@ static int manage_paths(struct trunk *t)
     int err = addr_of_socket(&local, t->fd);
 
     t->is_mptcp = mptcp_is_active(t->fd);
-    if (err || !t->is_mptcp || !t->context->paths)
+    if (err || !t->is_mptcp)
         return err;
     err = mptcp_token(t->fd, &token);
     if (err)
@@ -394,7 +405,7 @@ static void connected(struct trunk *t, struct attempt *winner)
     t->fd = winner->fd;
     t->first_uplink = winner->uplink;
     winner->fd = -1;
-    count_start(t, &t->context->gauges->of[t->first_uplink]);
+    starts(t);
     event_del(t->race);
     drop_attempts(t);
     t->connected_ms = clock_now_ms();
@@ -621,7 +632,7 @@ int trunk_open(struct trunk *t, enum open_mode mode, const struct addr *destinat
     int err = greeting_open(t->greeting, mode, destination, early, early_len, t->flight);
     if (err)
         return err;
-    count_start(t, &t->context->gauges->of[t->first_uplink]);
+    starts(t);
     if (t->state == TRUNK_WARM)
         set_timer(t->deadline, OPENED_PATIENCE_MS);
     t->state = t->state == TRUNK_WARM ? TRUNK_OPENING : TRUNK_GREETING_OPENING;

@@ -31,8 +31,8 @@ struct trunk_context {
     struct buffer_pool *pool;
     const struct uplinks *uplinks;
     struct gauges *gauges;
-    struct paths_registry *paths; /* NULL: connections keep to their first uplink */
-    struct events *events;        /* where changes are told; NULL: nowhere */
+    struct paths_registry *paths;
+    struct events *events; /* where changes are told; NULL: nowhere */
     enum crypto_suite suite;
     uint32_t dial_timeout_ms;
 };
@@ -85,8 +85,9 @@ int trunk_open(struct trunk *trunk, enum open_mode mode, const struct addr *dest
 /* After opened(): its socket and ciphers, now the caller's. The trunk goes on to manage the paths
  * until it is freed. */
 int trunk_take(struct trunk *trunk, struct record_cipher **seal, struct record_cipher **open);
-/* The flow has had its first bytes, or pauses: it no longer counts as starting (struct gauge). */
-void trunk_is_settled(struct trunk *trunk);
+/* The flow has had its first bytes, or pauses (quiet): it no longer counts as starting (struct
+ * gauge), nor, while quiet, as one that shares an uplink by plain TCP. */
+void trunk_is_settled(struct trunk *trunk, bool quiet);
 /* Resets the connection if it is still the trunk's. NULL is fine. */
 void trunk_free(struct trunk *trunk);
 

@@ -11,5 +11,5 @@ static bool is_cheaper(const struct uplink_view *a, const struct uplink_view *b)
 void failover_decide(const struct scene *scene, struct schedule *out)
 {
     scene_order(scene, is_cheaper, out);
-    scene_lead(scene, out);
+    scene_lead(out->order[0], out);
 }

@@ -11,7 +11,18 @@ bool scene_is_candidate(const struct scene *scene, size_t uplink)
 
 static uint64_t expected_wait(const struct uplink_view *u)
 {
-    return (uint64_t)u->rtt_us * (STARTS_PER_RTT + u->starting + u->plain);
+    return (uint64_t)u->rtt_us * (STARTS_PER_RTT + u->starting);
+}
+
+/* Where MPTCP is stripped, a flow has what its one uplink gives to each of those who share it.
+ * Uplinks count as equal until both have shown what they can carry. */
+static bool gives_more(const struct uplink_view *a, const struct uplink_view *b)
+{
+    bool known = a->down_capacity_bps && b->down_capacity_bps;
+    uint64_t a_sharers = a->plain + a->starting + 1, b_sharers = b->plain + b->starting + 1;
+
+    return (known ? a->down_capacity_bps : 1) * b_sharers >
+           (known ? b->down_capacity_bps : 1) * a_sharers;
 }
 
 /* One that strips MPTCP would leave the whole flow on one path. An unmeasured uplink goes behind
@@ -26,6 +37,8 @@ bool scene_starts_sooner(const struct uplink_view *a, const struct uplink_view *
         return b->slow;
     if (a->crowded != b->crowded)
         return b->crowded;
+    if (a->stripped && gives_more(a, b) != gives_more(b, a))
+        return gives_more(a, b);
     if ((a->rtt_us == 0) != (b->rtt_us == 0))
         return b->rtt_us == 0;
     return expected_wait(a) < expected_wait(b);
@@ -48,19 +61,16 @@ void scene_order(const struct scene *scene, starts_before *before, struct schedu
     }
 }
 
-void scene_lead(const struct scene *scene, struct schedule *out)
+void scene_lead(size_t lead, struct schedule *out)
 {
-    size_t lead = 0;
+    size_t at = 0;
 
-    while (lead < out->n_order && scene->uplinks[out->order[lead]].doubtful)
-        lead++;
-    if (lead == out->n_order)
-        lead = 0;
+    while (at < out->n_order && out->order[at] != lead)
+        at++;
+    for (; at > 0 && at < out->n_order; at--)
+        out->order[at] = out->order[at - 1];
+    if (out->n_order)
+        out->order[0] = (uint8_t)lead;
     for (size_t i = 0; i < out->n_order; i++)
-        out->roles[out->order[i]] = i == lead ? ROLE_ACTIVE : ROLE_STANDBY;
-    for (; lead > 0 && lead < out->n_order; lead--) {
-        uint8_t moving = out->order[lead];
-        out->order[lead] = out->order[lead - 1];
-        out->order[lead - 1] = moving;
-    }
+        out->roles[out->order[i]] = i == 0 ? ROLE_ACTIVE : ROLE_STANDBY;
 }

@@ -19,7 +19,8 @@ typedef void scheduler_decides(const struct scene *scene, struct schedule *out);
 typedef bool scheduler_looks(struct scheduler_memory *memory, const struct uplink_view *uplinks,
                              size_t n, uint64_t now_ms);
 
-scheduler_decides bond_decide, failover_decide, overflow_decide;
+scheduler_decides bond_decide, failover_decide, latency_decide, overflow_decide, spread_decide;
+scheduler_looks latency_look;
 
 bool scene_is_candidate(const struct scene *scene, size_t uplink);
 /* Is a the better place for a first subflow? */
@@ -28,8 +29,10 @@ typedef bool starts_before(const struct uplink_view *a, const struct uplink_view
 bool scene_starts_sooner(const struct uplink_view *a, const struct uplink_view *b);
 /* Fills out->order with the candidates. Between equals the configuration's order decides. */
 void scene_order(const struct scene *scene, starts_before *before, struct schedule *out);
-/* The first of out->order that is not in doubt (the first of all where all are) is active, and
- * moves to its front; the others stand by. */
-void scene_lead(const struct scene *scene, struct schedule *out);
+/* One uplink is active, and moves to the front of the order; the others stand by. What is in doubt
+ * leads as before: nearly all doubts are wrong, and one that is right is proved, and the uplink
+ * left, before flows could do better elsewhere. (Measured, when the uplink of a download fell
+ * silent: a pause of 165 ms, in the median; of 250 where the doubt had changed roles before.) */
+void scene_lead(size_t lead, struct schedule *out);
 
 #endif

@@ -209,7 +209,7 @@ static void gateway_defaults(void **state)
     assert_string_equal(config->uplinks[1].name, "lte");
     assert_string_equal(config->uplinks[1].interface, "wwan0");
     assert_int_equal(config->uplinks[1].cost, 0);
-    assert_int_equal(config->uplinks[1].weight, 1);
+    assert_int_equal(config->uplinks[1].weight, 0);
     assert_int_equal(config->uplinks[1].gateway.family, 0);
     assert_int_equal(config->n_rules, 0);
     gateway_config_free(config);

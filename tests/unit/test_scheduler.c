@@ -1,4 +1,5 @@
-/* Who plays which role: what must hold for every set of uplinks, tried on all sets of four. */
+/* bond, and what all schedulers have in common: what must hold for every set of uplinks, tried on
+ * all sets of four. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,11 +29,16 @@ static bool may_be_used(const struct uplink_view *u, uint32_t allowed, size_t i)
 /* Eight flows that begin at the same time weigh as much as the round trip. */
 static uint64_t wait_us(const struct uplink_view *u)
 {
-    return u->rtt_us + (uint64_t)u->rtt_us * (u->starting + u->plain) / 8;
+    return u->rtt_us + (uint64_t)u->rtt_us * u->starting / 8;
 }
 
-/* Best first: MPTCP survives, not doubtful, not slow, not crowded, measured, sooner, then as
- * configured. */
+static uint32_t sharers(const struct uplink_view *u)
+{
+    return u->starting + u->plain;
+}
+
+/* Best first: MPTCP survives, not doubtful, not slow, not crowded, where it does not survive shared
+ * by fewer, measured, sooner, then as configured. */
 static bool starts_before(const struct uplink_view *u, size_t a, size_t b)
 {
     if (u[a].stripped != u[b].stripped)
@@ -43,6 +49,8 @@ static bool starts_before(const struct uplink_view *u, size_t a, size_t b)
         return !u[a].slow;
     if (u[a].crowded != u[b].crowded)
         return !u[a].crowded;
+    if (u[a].stripped && sharers(&u[a]) != sharers(&u[b]))
+        return sharers(&u[a]) < sharers(&u[b]);
     if ((u[a].rtt_us == 0) != (u[b].rtt_us == 0))
         return u[a].rtt_us != 0;
     if (wait_us(&u[a]) != wait_us(&u[b]))
@@ -112,6 +120,7 @@ static const struct uplink_view likes[] = {
     {.usable = true, .rtt_us = 1, .stripped = true},
     {.usable = true, .rtt_us = 1, .stripped = true, .crowded = true},
     {.usable = true, .rtt_us = 1, .stripped = true, .plain = 9},
+    {.usable = true, .rtt_us = 9, .stripped = true, .plain = 5, .starting = 3},
     {.usable = true, .rtt_us = 1, .slow = true},
     {.usable = true, .rtt_us = 1, .doubtful = true},
     {.usable = true, .rtt_us = 1, .dead = true},
@@ -198,6 +207,32 @@ static void a_crowded_uplink_comes_last(void **state)
     assert_int_equal(s.order[0], 0);
 }
 
+/* Bulk flows that each have one uplink, by plain TCP: how many begin on the first of two. */
+static unsigned plain_on_first(unsigned flows, uint64_t first_bps, uint64_t second_bps)
+{
+    struct uplink_view u[2] = {
+        {.usable = true, .stripped = true, .rtt_us = 20000, .down_capacity_bps = first_bps},
+        {.usable = true, .stripped = true, .rtt_us = 60000, .down_capacity_bps = second_bps}};
+    struct schedule s;
+
+    for (unsigned i = 0; i < flows; i++) {
+        decide(SCHEDULER_BOND, u, 2, UINT32_MAX, &s);
+        u[s.order[0]].plain++;
+    }
+    return u[0].plain;
+}
+
+static void plain_flows_share_by_capacity(void **state)
+{
+    assert_int_equal(plain_on_first(8, 0, 0), 4); /* unknown: evenly, however near the first is */
+    assert_int_equal(plain_on_first(8, 50000000, 0), 4);
+    assert_int_equal(plain_on_first(1, 0, 0), 1); /* alone: the nearer */
+    assert_int_equal(plain_on_first(1, 50000000, 60000000), 0);
+    assert_int_equal(plain_on_first(8, 30000000, 10000000), 6);
+    assert_int_equal(plain_on_first(80, 5000000, 95000000), 4);
+    assert_in_range(plain_on_first(1000, 1000000000000, 1), 999, 1000);
+}
+
 static enum role role_beside(struct uplink_view one, struct uplink_view other)
 {
     struct uplink_view u[2] = {one, other};
@@ -269,106 +304,7 @@ static void the_doubtful_start_last(void **state)
     assert_int_equal(s.order[0], 0);
 }
 
-/* ---- failover ---- */
-
-/* Who is active, or UPLINK_NONE. */
-static size_t lead_of(const struct schedule *s)
-{
-    size_t lead = UPLINK_NONE;
-
-    for (size_t i = 0; i < UPLINKS_MAX; i++) {
-        if (s->roles[i] == ROLE_ACTIVE) {
-            assert_int_equal(lead, UPLINK_NONE); /* one */
-            lead = i;
-        }
-    }
-    return lead;
-}
-
-/* Every candidate stands by but one, with which the order begins. */
-static size_t sole_lead(const struct schedule *s)
-{
-    size_t lead = lead_of(s), standby = 0;
-
-    for (size_t i = 0; i < UPLINKS_MAX; i++)
-        standby += s->roles[i] == ROLE_STANDBY;
-    assert_false(s->narrows);
-    assert_int_equal(s->n_order, standby + (lead != UPLINK_NONE));
-    return lead;
-}
-
-static const struct failover_case {
-    const char *why;
-    struct uplink_view u[3];
-    uint32_t allowed;
-    size_t lead;
-    uint8_t first; /* to be dialled */
-    size_t used;
-} failovers[] = {
-    {"the cheapest",
-     {{.usable = true, .cost = 10}, {.usable = true, .cost = 0}, {.usable = true, .cost = 5}},
-     7,
-     1,
-     1,
-     3},
-    {"the first of equally cheap ones, whatever their delay",
-     {{.usable = true, .rtt_us = 90000}, {.usable = true, .rtt_us = 1000}, {.usable = true}},
-     7,
-     0,
-     0,
-     3},
-    {"what would slow a bond may lead",
-     {{.usable = true, .slow = true}, {.usable = true}, {.usable = true}},
-     7,
-     0,
-     0,
-     3},
-    {"in doubt, the next one; the first is still in the order, since it may live",
-     {{.usable = true, .doubtful = true}, {.usable = true, .cost = 1}, {.usable = true, .cost = 2}},
-     7,
-     1,
-     1,
-     3},
-    {"all in doubt: as ever",
-     {{.usable = true, .doubtful = true}, {.usable = true, .doubtful = true}, {0}},
-     7,
-     0,
-     0,
-     2},
-    {"the dead are no standby",
-     {{.usable = true, .dead = true}, {.usable = true, .cost = 1}, {.usable = true, .cost = 1}},
-     7,
-     1,
-     1,
-     2},
-    {"all dead: the cheapest of them",
-     {{.usable = true, .dead = true, .cost = 2}, {.usable = true, .dead = true}, {0}},
-     7,
-     1,
-     1,
-     2},
-    {"no subflow joins where MPTCP is stripped",
-     {{.usable = true, .stripped = true}, {.usable = true, .cost = 1}, {.usable = true, .cost = 2}},
-     7,
-     1,
-     1,
-     2},
-    {"what is not allowed", {{.usable = true}, {.usable = true}, {.usable = true}}, 6, 1, 1, 2},
-    {"none", {{0}, {0}, {0}}, 7, UPLINK_NONE, 0, 0},
-};
-
-static void failover_prefers_the_cheapest_that_is_well(void **state)
-{
-    for (size_t i = 0; i < sizeof(failovers) / sizeof(failovers[0]); i++) {
-        const struct failover_case *c = &failovers[i];
-        struct schedule s;
-
-        decide(SCHEDULER_FAILOVER, c->u, 3, c->allowed, &s);
-        if (sole_lead(&s) != c->lead || s.n_order != c->used || s.order[0] != c->first)
-            fail_msg("%s: lead %zu, first %u, %zu used", c->why, lead_of(&s), s.order[0],
-                     s.n_order);
-    }
-}
+/* ---- overflow ---- */
 
 /* What overflow does with uplinks, each given by its cost. Roles: a for active, s for standby, -
  * for off; then the order of starts. */
@@ -481,6 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_spread_by_what_begins_already),
         cmocka_unit_test(a_crowded_uplink_comes_last),
+        cmocka_unit_test(plain_flows_share_by_capacity),
         cmocka_unit_test(the_dead_are_the_last_resort),
         cmocka_unit_test(the_doubtful_stand_by),
         cmocka_unit_test(who_is_not_allowed_helps_nobody),
@@ -490,7 +427,6 @@ int main(void)
         cmocka_unit_test(the_slowest_comes_last),
         cmocka_unit_test(roles_have_names),
         cmocka_unit_test(overflow_opens_one_tier_after_the_other),
-        cmocka_unit_test(failover_prefers_the_cheapest_that_is_well),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

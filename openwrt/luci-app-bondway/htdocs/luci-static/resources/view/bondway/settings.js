@@ -73,7 +73,7 @@ function addUplinks(map) {
 
 	section.option(widgets.NetworkSelect, 'network', _('Network')).nocreate = true;
 	typed(section, form.Value, 'cost', _('Cost'), 'uinteger', '0');
-	typed(section, form.Value, 'weight', _('Weight'), 'range(1,1000000)', '1').modalonly = true;
+	typed(section, form.Value, 'weight', _('Weight'), 'range(1,1000000)', _('by capacity')).modalonly = true;
 	section.option(form.Flag, 'metered', _('Data is paid for'));
 	typed(section, form.Value, 'gateway', _('Next hop'), 'ip4addr').modalonly = true;
 	typed(section, form.Value, 'gateway6', _('Next hop, IPv6'), 'ip6addr').modalonly = true;
