@@ -16,8 +16,10 @@
 #include "config/edit.h"
 #include "core/crypto.h"
 #include "core/link.h"
+#include "core/privilege.h"
 
 #define DEFAULT_PORT 7171
+#define SERVICE_USER "bondway"
 #define ENTRY_MAX (2 * PATH_MAX)
 
 static const char fresh_config[] =
@@ -182,10 +184,14 @@ static bool is_anothers(const struct invitation *v, const struct key *key)
     return false;
 }
 
-/* What the last one that was invited is like, the new one is, too. */
-static const char *some_key_file(const struct invitation *v)
+/* A package makes it; the concentrator then need not stay root. */
+static const char *user_of(const struct invitation *v)
 {
-    return v->loaded && v->loaded->n_peers > 0 ? v->loaded->peers[0].key_file : NULL;
+    struct privilege_user found;
+
+    if (v->loaded || v->draft.text)
+        return v->loaded ? v->loaded->user : "";
+    return privilege_find_user(SERVICE_USER, &found) == 0 ? SERVICE_USER : "";
 }
 
 static const char *socket_of(const struct invitation *v)
@@ -195,13 +201,16 @@ static const char *socket_of(const struct invitation *v)
 
 static int make_key(struct invitation *v)
 {
+    const struct provision_reader reader = {
+        .user = user_of(v),
+        .socket = socket_of(v),
+        .like = v->loaded && v->loaded->n_peers > 0 ? v->loaded->peers[0].key_file : NULL};
     int err = key_generate(&v->link.key);
 
     if (err)
         command_complain(&invite_command, "no randomness: %s", strerror(-err));
     else
-        err = provision_key_write(&invite_command, v->key_path, &v->link.key, socket_of(v),
-                                  some_key_file(v));
+        err = provision_key_write(&invite_command, v->key_path, &v->link.key, &reader);
     v->made_key = !err;
     return err ? EXIT_FAILED : EXIT_WELL;
 }
@@ -242,15 +251,16 @@ static int settle_key(struct invitation *v)
 }
 
 /* Listens where the kernel has the family. */
-static char *begin_config(void)
+static char *begin_config(const struct invitation *v)
 {
     bool ipv6 = access("/proc/net/if_inet6", F_OK) == 0;
+    const char *user = user_of(v);
     char *text;
 
-    return asprintf(&text, "%slisten = [\"0.0.0.0:%d\"%s];\n", fresh_config, DEFAULT_PORT,
-                    ipv6 ? ", \"[::]:7171\"" : "") == -1
-               ? NULL
-               : text;
+    int n = asprintf(&text, "%s%s%s%slisten = [\"0.0.0.0:%d\"%s];\n", fresh_config,
+                     *user ? "user = \"" : "", user, *user ? "\";\n" : "", DEFAULT_PORT,
+                     ipv6 ? ", \"[::]:7171\"" : "");
+    return n == -1 ? NULL : text;
 }
 
 static int add_entry(struct invitation *v)
@@ -258,7 +268,7 @@ static int add_entry(struct invitation *v)
     char entry[ENTRY_MAX], quoted[ENTRY_MAX - 128], *changed;
 
     if (!v->draft.text)
-        draft_change(&v->draft, begin_config());
+        draft_change(&v->draft, begin_config(v));
     snprintf(entry, sizeof(entry), "{ name = \"%s\"; key_file = \"%s\"; }", v->link.name,
              provision_quote(v->key_path, quoted, sizeof(quoted)));
     int err = v->draft.text

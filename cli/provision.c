@@ -17,6 +17,7 @@
 #include "core/control.h"
 #include "core/crypto.h"
 #include "core/file.h"
+#include "core/privilege.h"
 
 #define WHY_MAX 512
 #define RELOAD_PATIENCE_MS 5000
@@ -66,17 +67,40 @@ int provision_key_path(const struct command *command, const char *config, const 
     return err;
 }
 
-static struct file_owner owner_of_key(const char *socket, const char *like)
+/* From the process's own word: a control socket still has the owner of its first moment, and the
+ * files in /proc of one that has given up rights are root's. */
+static int user_of_daemon(const char *socket, struct privilege_user *out)
+{
+    char path[32], line[128], why[WHY_MAX];
+    struct ucred peer;
+    int found = 0;
+
+    int err = control_peer(socket, &peer, why, sizeof(why));
+    if (err)
+        return err;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)peer.pid);
+    FILE *status = fopen(path, "re");
+    if (!status)
+        return -errno;
+    while (fgets(line, sizeof(line), status)) {
+        found += sscanf(line, "Uid: %*u %u", &out->uid) == 1;
+        found += sscanf(line, "Gid: %*u %u", &out->gid) == 1;
+    }
+    fclose(status);
+    return found == 2 ? 0 : -EPROTO;
+}
+
+static struct file_owner owner_of_key(const struct provision_reader *reader)
 {
     struct file_owner owner = {0600, (uid_t)-1, (gid_t)-1};
-    char why[WHY_MAX];
-    struct ucred peer;
+    struct privilege_user user;
     struct stat st;
 
-    if (control_peer(socket, &peer, why, sizeof(why)) == 0) {
-        owner.uid = peer.uid;
-        owner.gid = peer.gid;
-    } else if (like && stat(like, &st) == 0) {
+    if ((reader->user && reader->user[0] && privilege_find_user(reader->user, &user) == 0) ||
+        user_of_daemon(reader->socket, &user) == 0) {
+        owner.uid = user.uid;
+        owner.gid = user.gid;
+    } else if (reader->like && stat(reader->like, &st) == 0) {
         owner.uid = st.st_uid;
         owner.gid = st.st_gid;
     }
@@ -84,9 +108,9 @@ static struct file_owner owner_of_key(const char *socket, const char *like)
 }
 
 int provision_key_write(const struct command *command, const char *path, const struct key *key,
-                        const char *socket, const char *like)
+                        const struct provision_reader *reader)
 {
-    const struct file_owner owner = owner_of_key(socket, like);
+    const struct file_owner owner = owner_of_key(reader);
     char line[KEY_TEXT + 1];
     struct file_draft file;
 

@@ -24,10 +24,14 @@ extern const struct provision_role provision_gateway, provision_concentrator;
  * complaining for that command. */
 int provision_key_path(const struct command *command, const char *config, const char *name,
                        char out[PATH_MAX]);
-/* Writes the file, mode 0600, for whom the daemon at that control socket runs as, or else whom the
- * file `like` (NULL: none) belongs to, or else us. Returns 0, or -errno after complaining. */
+/* Who must be able to read a key file: the configuration's user ("": none), or as whom the daemon
+ * at that control socket runs, or to whom the key file `like` (NULL: none) belongs; or else us. */
+struct provision_reader {
+    const char *user, *socket, *like;
+};
+/* Writes the file, mode 0600. Returns 0, or -errno after complaining. */
 int provision_key_write(const struct command *command, const char *path, const struct key *key,
-                        const char *socket, const char *like);
+                        const struct provision_reader *reader);
 /* text as it stands between quotes in a configuration. Returns out. */
 const char *provision_quote(const char *text, char *out, size_t len);
 

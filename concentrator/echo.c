@@ -44,7 +44,7 @@ static int answer(const struct echo *echo, const uint8_t request[PROBE_SIZE],
 /* One datagram, with the address it was sent to: the answer must come from there. */
 struct datagram {
     struct sockaddr_storage from;
-    uint8_t bytes[PROBE_SIZE + 1]; /* room to see that one is too long */
+    uint8_t bytes[PROBE_SIZE]; /* what is longer is cut: it is padding */
     _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(struct in6_pktinfo))];
     struct iovec iov;
     struct msghdr msg;

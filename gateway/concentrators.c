@@ -68,11 +68,12 @@ const char *concentrator_state_name(enum concentrator_state state)
     return names[state];
 }
 
-static void explain_unreachable(const struct concentrator *c, int error, char *out, size_t len)
+static void explain_unreachable(const struct concentrator_entry *entry, int error, char *out,
+                                size_t len)
 {
     char at[ADDR_TEXT];
 
-    addr_format(&c->station.entry->address, at);
+    addr_format(&entry->address, at);
     if (error == ECONNREFUSED)
         snprintf(out, len, "%s refuses connections: is the concentrator running there?", at);
     else if (error == ETIMEDOUT)
@@ -81,18 +82,17 @@ static void explain_unreachable(const struct concentrator *c, int error, char *o
         snprintf(out, len, "cannot reach %s: %s", at, strerror(error));
 }
 
-/* In words that say what to do. */
-static void explain(const struct concentrator *c, enum trunk_failure why, int error, char *out,
-                    size_t len)
+void concentrator_explain(const struct concentrator_entry *entry, enum trunk_failure why, int error,
+                          char *out, size_t len)
 {
-    const char *key = c->station.entry->key_file;
+    const char *key = entry->key_file;
 
     switch (why) {
     case TRUNK_NO_UPLINK:
         snprintf(out, len, "no uplink is up");
         return;
     case TRUNK_UNREACHABLE:
-        explain_unreachable(c, error, out, len);
+        explain_unreachable(entry, error, out, len);
         return;
     case TRUNK_SILENT:
         snprintf(out, len, "it takes our connection and says nothing: does it hang?");
@@ -218,7 +218,7 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
     keep_in(c, RETRY_FIRST_MS << doublings);
     /* Those that wait may be dead without knowing, and would keep us from asking again. */
     bury_warm(c, UINT_MAX);
-    explain(c, why, error, reason, sizeof(reason));
+    concentrator_explain(c->station.entry, why, error, reason, sizeof(reason));
     set_state(c, CONCENTRATOR_DOWN, reason);
 }
 

@@ -15,6 +15,10 @@ struct concentrators;
 enum concentrator_state { CONCENTRATOR_UNKNOWN, CONCENTRATOR_UP, CONCENTRATOR_DOWN };
 const char *concentrator_state_name(enum concentrator_state state);
 
+/* Why a dial there failed, and what to do, for a person. */
+void concentrator_explain(const struct concentrator_entry *entry, enum trunk_failure why, int error,
+                          char *out, size_t len);
+
 /* One of them went up or down. From the event loop. */
 typedef void concentrators_changed(void *arg);
 

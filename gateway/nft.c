@@ -52,12 +52,12 @@ static int open_ruleset(const char *ruleset)
     return fd;
 }
 
-static _Noreturn void exec_nft(const char *nft, int in, int out)
+static _Noreturn void exec_nft(const char *nft, const char *option, int in, int out)
 {
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
-    execl(nft, nft, "-f", "-", (char *)NULL);
+    execl(nft, nft, option, "-", (char *)NULL);
     dprintf(out, "%s: %s", nft, strerror(errno));
     _exit(127);
 }
@@ -115,7 +115,7 @@ static int reap_nft(pid_t pid, bool hangs, char *why, size_t why_len)
     return -EINVAL;
 }
 
-int nft_run(const char *nft, const char *ruleset, char *why, size_t why_len)
+static int run(const char *nft, const char *option, const char *ruleset, char *why, size_t why_len)
 {
     int words[2], in = open_ruleset(ruleset);
 
@@ -129,7 +129,7 @@ int nft_run(const char *nft, const char *ruleset, char *why, size_t why_len)
     }
     pid_t pid = fork();
     if (pid == 0)
-        exec_nft(nft, in, words[1]);
+        exec_nft(nft, option, in, words[1]);
     int err = pid == -1 ? -errno : 0;
     close(in);
     close(words[1]);
@@ -140,4 +140,14 @@ int nft_run(const char *nft, const char *ruleset, char *why, size_t why_len)
     }
     close(words[0]);
     return err;
+}
+
+int nft_run(const char *nft, const char *ruleset, char *why, size_t why_len)
+{
+    return run(nft, "-f", ruleset, why, why_len);
+}
+
+int nft_check(const char *nft, const char *ruleset, char *why, size_t why_len)
+{
+    return run(nft, "-cf", ruleset, why, why_len);
 }

@@ -11,5 +11,7 @@ int nft_find(char *out, size_t len);
 /* Runs `nft -f -` on ruleset and waits for it, 10 s at most. Returns 0, or -errno and why[]:
  * -EINVAL with nft's own words when it refuses. */
 int nft_run(const char *nft, const char *ruleset, char *why, size_t why_len);
+/* Likewise, but has the kernel only look at it: nothing changes. */
+int nft_check(const char *nft, const char *ruleset, char *why, size_t why_len);
 
 #endif

@@ -17,7 +17,7 @@ struct prober {
     const struct key *key; /* the concentrator's entry's */
     struct probe_keys keys;
     uint8_t nonce[CRYPTO_NONCE]; /* of the first one */
-    uint8_t uplink;
+    uint8_t uplink, family;
     int fd;
     struct event *readable;
     prober_answered *answered;
@@ -84,6 +84,7 @@ int prober_new(struct prober **out, struct event_base *base, const struct uplink
         return -ENOMEM;
     p->key = &entry->key;
     p->uplink = (uint8_t)uplink->index;
+    p->family = entry->address.family;
     p->fd = -1;
     p->answered = answered;
     p->arg = arg;
@@ -113,16 +114,49 @@ void prober_free(struct prober *p)
     free(p);
 }
 
-int prober_send(struct prober *p, uint64_t seq)
+static int write_request(struct prober *p, uint64_t seq, uint8_t packet[PROBE_SIZE])
 {
     struct probe probe = {.seq = seq, .time_us = clock_now_us(), .uplink = p->uplink};
-    uint8_t packet[PROBE_SIZE], nonce[CRYPTO_NONCE];
+    uint8_t nonce[CRYPTO_NONCE];
 
     memcpy(nonce, p->nonce, NONCE_RANDOM);
     for (size_t i = 0; i < sizeof(seq); i++)
         nonce[NONCE_RANDOM + i] = (uint8_t)(seq >> (8 * (sizeof(seq) - 1 - i)));
-    int err = probe_write_request(p->key, &p->keys, nonce, &probe, packet);
-    if (err)
-        return err;
-    return send(p->fd, packet, sizeof(packet), MSG_DONTWAIT | MSG_NOSIGNAL) == -1 ? -errno : 0;
+    return probe_write_request(p->key, &p->keys, nonce, &probe, packet);
+}
+
+static int send_bytes(struct prober *p, const uint8_t *packet, size_t len)
+{
+    return send(p->fd, packet, len, MSG_DONTWAIT | MSG_NOSIGNAL) == -1 ? -errno : 0;
+}
+
+int prober_send(struct prober *p, uint64_t seq)
+{
+    uint8_t packet[PROBE_SIZE];
+    int err = write_request(p, seq, packet);
+
+    return err ? err : send_bytes(p, packet, sizeof(packet));
+}
+
+/* PROBE: the kernel sets DF, and does not hold the packet to what it believes of the way. */
+static int forbid_fragments(const struct prober *p)
+{
+    int v4 = IP_PMTUDISC_PROBE, v6 = IPV6_PMTUDISC_PROBE;
+    int err = p->family == 6 ? setsockopt(p->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &v6, sizeof(v6))
+                             : setsockopt(p->fd, IPPROTO_IP, IP_MTU_DISCOVER, &v4, sizeof(v4));
+
+    return err == -1 ? -errno : 0;
+}
+
+int prober_send_sized(struct prober *p, uint64_t seq, size_t packet_bytes)
+{
+    size_t headers = (p->family == 6 ? 40 : 20) + 8;
+    uint8_t packet[PROBE_PACKET_MAX] = {0};
+
+    if (packet_bytes > sizeof(packet) || packet_bytes < headers + PROBE_SIZE)
+        return -EINVAL;
+    int err = forbid_fragments(p);
+    if (!err)
+        err = write_request(p, seq, packet);
+    return err ? err : send_bytes(p, packet, packet_bytes - headers);
 }

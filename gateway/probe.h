@@ -27,5 +27,9 @@ void prober_free(struct prober *prober); /* NULL is fine */
 /* Sends probe seq. Returns 0, or -errno where the kernel would not take it (no route, a full
  * queue): no answer will come, which is for the caller to notice as that of any other probe. */
 int prober_send(struct prober *prober, uint64_t seq);
+/* The same, padded to an IP packet of that size (up to PROBE_PACKET_MAX), which nobody on the way
+ * may fragment. -EMSGSIZE: it does not even fit the interface. */
+#define PROBE_PACKET_MAX 1500
+int prober_send_sized(struct prober *prober, uint64_t seq, size_t packet_bytes);
 
 #endif

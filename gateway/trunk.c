@@ -369,7 +369,7 @@ static int manage_paths(struct trunk *t)
     int err = addr_of_socket(&local, t->fd);
 
     t->is_mptcp = mptcp_is_active(t->fd);
-    if (err || !t->is_mptcp)
+    if (err || !t->is_mptcp || !t->context->paths)
         return err;
     err = mptcp_token(t->fd, &token);
     if (err)

@@ -31,8 +31,8 @@ struct trunk_context {
     struct buffer_pool *pool;
     const struct uplinks *uplinks;
     struct gauges *gauges;
-    struct paths_registry *paths;
-    struct events *events; /* where changes are told; NULL: nowhere */
+    struct paths_registry *paths; /* NULL: connections keep to their first uplink */
+    struct events *events;        /* where changes are told; NULL: nowhere */
     enum crypto_suite suite;
     uint32_t dial_timeout_ms;
 };

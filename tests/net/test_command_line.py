@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 PROGRAM = os.environ.get("BONDWAY", str(Path(__file__).parents[2] / "build" / "cli" / "bondway"))
-COMMANDS = ["gateway", "concentrator", "status", "flows", "events", "invite", "remove", "keygen"]
+COMMANDS = ["gateway", "concentrator", "status", "flows", "events", "doctor", "invite", "join",
+            "remove", "keygen"]
 DAEMONS = ["gateway", "concentrator"]
-NAMING = ["invite", "remove"]  # what takes an operand
+NAMING = ["invite", "join", "remove"]  # what takes an operand
 VIEWS = ["status", "flows", "events"]
 KEY_LINE = re.compile(r"bondway1:[A-Za-z0-9_-]{54}\n")
 GATEWAY = {

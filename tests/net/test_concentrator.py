@@ -539,11 +539,20 @@ def test_probes_answer_from_the_address_that_was_asked(make):
             assert p.open_probe_answer(key, sock.recv(2000))[0] == 1
 
 
+def test_a_padded_probe_is_answered_without_padding(conc):
+    """Its size is what a gateway wants to know of; nobody gets back more than he has sent."""
+    good = p.probe_request(conc.gateways["home"], bytes(12), 1, 2, 3)
+    with prober() as sock:
+        for size in 1, 1000, 1472 - 68:
+            sock.send(good + bytes(size))
+            assert p.open_probe_answer(conc.gateways["home"], sock.recv(2000))[0] == 1
+
+
 def test_what_is_no_probe_stays_unanswered(conc):
     key = conc.gateways["home"]
     good = p.probe_request(key, bytes(12), 1, 2, 3)
     with prober() as sock:
-        for packet in (b"", b"x", os.urandom(68), good[:-1], good + b"x",
+        for packet in (b"", b"x", os.urandom(68), good[:-1],
                        good[:-1] + bytes([good[-1] ^ 1]),
                        p.probe_request(p.Key.new(), bytes(12), 1, 2, 3)):
             sock.send(packet)

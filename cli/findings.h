@@ -1,0 +1,38 @@
+/* What an examination has found: each finding with what to do about it. */
+#ifndef CLI_FINDINGS_H
+#define CLI_FINDINGS_H
+
+#include <stddef.h>
+#include <json-c/json.h>
+
+#include "cli/command.h"
+#include "cli/table.h"
+
+enum finding_level {
+    FINDING_OK,
+    FINDING_NOTE, /* worth knowing; nothing is wrong */
+    FINDING_WARN, /* it works, but not as it should */
+    FINDING_BAD   /* it cannot work so */
+};
+
+struct findings;
+
+struct findings *findings_new(void);      /* NULL: out of memory */
+void findings_free(struct findings *all); /* NULL is fine */
+
+/* subject: "kernel", an uplink's name; remedy: what to do, NULL or "": nothing. All are copied. */
+void findings_add(struct findings *all, enum finding_level level, const char *subject,
+                  const char *remedy, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* Figures for programs, of the finding that was added last; taken. */
+void findings_add_figures(struct findings *all, struct json_object *figures);
+
+/* For a person, in the order in which they came. */
+void findings_print(const struct findings *all, const struct screen *screen);
+/* [{"level":"warn","subject":"lte","text":"…","remedy":"…","figures":{…}}]; the caller's to put. */
+struct json_object *findings_describe(const struct findings *all);
+/* The worst one's level; OK when there is none. */
+enum finding_level findings_worst(const struct findings *all);
+/* EXIT_WELL, EXIT_DEGRADED or EXIT_FAILED. */
+enum exit_code findings_code(const struct findings *all);
+
+#endif

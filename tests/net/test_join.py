@@ -1,0 +1,275 @@
+"""bondway join and bondway remove on the router: the link, however it is pasted; the key; the
+configuration, new or a person's own; and whether it works, looked at by every uplink."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bonded import PORT, Bonded, Lab, find_program, wait_for
+
+MINE = """# My router (1.
+lan_interfaces = ["br-lan"];
+uplinks = ( { name = "dsl"; interface = "ppp0"; }, { name = "lte"; interface = "wwan0"; } );
+concentrators = (
+  { name = "old"; address = "203.0.113.99"; port = 443; key_file = "%s"; }  # the old one
+);
+"""
+
+
+def bondway(*words, link: str = "") -> subprocess.CompletedProcess:
+    return subprocess.run([find_program(), *map(str, words)], input=link, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=60)
+
+
+def new_link(tmp_path: Path, name: str = "home", address: str = "203.0.113.10:7171") -> str:
+    conf = tmp_path / "vps" / "concentrator.conf"
+    return bondway("invite", name, "-c", conf, "--address", address, "--force").stdout
+
+
+def key_of(link: str) -> str:
+    return "bondway1:" + re.search(r"/([\w-]{54})#", link)[1]
+
+
+def join(conf: Path, link: str, *words) -> subprocess.CompletedProcess:
+    """What it says must not hold the key."""
+    result = bondway("join", "-c", conf, "--no-check", *words, link=link)
+    found = re.search(r"/([\w-]{54})#", link)
+    assert not found or found[1][12:] not in result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture
+def conf(tmp_path) -> Path:
+    """As a person has written it, with another concentrator."""
+    key = tmp_path / "old.key"
+    key.touch(mode=0o600)
+    key.write_text(bondway("keygen").stdout)
+    path = tmp_path / "gateway.conf"
+    path.write_text(MINE % key)
+    return path
+
+
+def entry(conf: Path, name: str = "vps", at: str = "203.0.113.10", port: int = 7171) -> str:
+    return (f'{{ name = "{name}"; address = "{at}"; port = {port}; '
+            f'key_file = "{conf.parent / name}.key"; }}')
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+def test_a_second_concentrator_in_my_own_configuration(conf, tmp_path):
+    """Every byte of my own stays; and stays when it is removed again."""
+    before, link = conf.read_text(), new_link(tmp_path)
+    result = join(conf, link)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr == (
+        f'Joined as "home": concentrator "vps" at 203.0.113.10:7171 is in {conf}, its key in '
+        f"{tmp_path / 'vps.key'}.\nNo gateway runs here now: start it with `bondway gateway`.\n")
+    key = tmp_path / "vps.key"
+    assert key.read_text() == key_of(link) + "\n"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert conf.read_text() == before.replace("; }  # the old one",
+                                              f"; }},  # the old one\n  {entry(conf)}")
+    assert bondway("gateway", "--check", "-c", conf).returncode == 0
+
+    result = bondway("remove", "vps", "-c", conf)
+    assert (result.returncode, result.stderr) == (0, f'Removed "vps" from {conf}, and its key.\n')
+    assert conf.read_text() == before and not key.exists()
+
+
+def test_the_same_link_again(conf, tmp_path):
+    link = new_link(tmp_path)
+    assert join(conf, link).returncode == 0
+    text = conf.read_text()
+    for words in [], ["--name", "another"], ["--force"]:
+        result = join(conf, link, *words)
+        assert (result.returncode, result.stderr) == (
+            0, f'{conf} has this concentrator already, as "vps", with this key.\n')
+    assert conf.read_text() == text
+    assert sorted(os.listdir(tmp_path)) == ["gateway.conf", "old.key", "vps", "vps.key"]
+
+
+def test_what_differs_is_replaced_by_force_alone(conf, tmp_path):
+    first = new_link(tmp_path)
+    join(conf, first)
+    text = conf.read_text()
+    second = new_link(tmp_path)  # the VPS has made a new key
+    result = join(conf, second)
+    assert (result.returncode, result.stderr) == (
+        1, f'bondway join: "vps" in {conf} has another key; replace it with --force\n')
+    assert (tmp_path / "vps.key").read_text() == key_of(first) + "\n"
+    assert join(conf, second, "--force").returncode == 0
+    assert conf.read_text() == text
+    assert (tmp_path / "vps.key").read_text() == key_of(second) + "\n"
+
+
+def test_a_name_that_another_one_has(conf, tmp_path):
+    before, link = conf.read_text(), new_link(tmp_path)
+    result = join(conf, link, "--name", "old")
+    assert (result.returncode, result.stderr) == (
+        1, f'bondway join: "old" in {conf} is another concentrator, 203.0.113.99:443; give this one '
+           "a name of its own with --name, or replace that one with --force\n")
+    assert conf.read_text() == before
+    assert join(conf, link, "--name", "old", "--force").returncode == 0
+    assert entry(conf, "old") in conf.read_text() and "203.0.113.99" not in conf.read_text()
+
+
+def test_an_address_that_another_one_has(conf, tmp_path):
+    result = join(conf, new_link(tmp_path, address="203.0.113.99:443"))
+    assert (result.returncode, result.stderr) == (
+        1, f'bondway join: {conf} has 203.0.113.99:443 already, as "old", with another key; replace '
+           "that with --force\n")
+
+
+def test_a_key_file_that_is_there(conf, tmp_path):
+    key = tmp_path / "vps.key"
+    key.touch(mode=0o600)
+    key.write_text(bondway("keygen").stdout)
+    before = key.read_text()
+    result = join(conf, new_link(tmp_path))
+    assert (result.returncode, result.stderr) == (
+        1, f"bondway join: {key} is there already, and not with this key; give this one a name of "
+           "its own with --name, or replace it with --force\n")
+    assert key.read_text() == before
+
+
+def test_a_configuration_with_a_mistake_stays_as_it_is(conf, tmp_path):
+    conf.write_text(conf.read_text() + "no_such_key = 1;\n")
+    before = conf.read_text()
+    result = join(conf, new_link(tmp_path))
+    assert result.returncode == 2
+    assert result.stderr.startswith(f'{conf}:7: unknown key "no_such_key"')
+    assert conf.read_text() == before and not (tmp_path / "vps.key").exists()
+
+
+def test_the_only_concentrator(conf):
+    result = bondway("remove", "old", "-c", conf)
+    assert (result.returncode, result.stderr) == (
+        1, f'bondway remove: "old" is the only concentrator in {conf}: join another one first, or '
+           "stop the gateway and say --force\n")
+    assert bondway("remove", "old", "-c", conf, "--force").returncode == 0
+    assert "old" not in conf.read_text().replace("# the old one", "")
+    assert not (conf.parent / "old.key").exists()
+
+
+# --- Links that are pasted badly ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spoil,message", [
+    (lambda link: link[:60], "the join link is cut short: copy all of it, up to the name behind the "
+     "#"),
+    (lambda link: link.replace("#home", ""), "the join link is cut short: copy all of it, up to the "
+     "name behind the #"),
+    (lambda link: link[:50] + ("A" if link[50] != "A" else "B") + link[51:],
+     "the join link is damaged: a part of its key is missing or wrong; copy all of it again"),
+    (lambda link: link[:50] + link[51:],
+     "the join link is damaged: a part of its key is missing or wrong; copy all of it again"),
+    (lambda link: link.replace(":7171", ""), "the join link is damaged: no host and port behind "
+     "bondway1://; copy all of it again"),
+    (lambda link: link.replace("bondway1", "bondway2"), "this join link is of another version of "
+     "bondway: install the same one here and on the VPS"),
+    (lambda link: key_of(link), "this is a key, not a join link: `bondway invite NAME` prints one on "
+     "the VPS"),
+    (lambda link: "", "this is no join link: one begins with bondway1://; `bondway invite NAME` "
+     "prints it on the VPS"),
+    (lambda link: link.strip() + '"', "the join link is damaged: a name of letters, digits, '.', '_' "
+     "and '-' ends it, behind the #; copy all of it again"),
+])
+def test_what_is_no_good_link(conf, tmp_path, spoil, message):
+    before = conf.read_text()
+    result = join(conf, spoil(new_link(tmp_path)))
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", f"bondway join: {message}\n")
+    assert conf.read_text() == before
+
+
+def test_broken_into_lines(conf, tmp_path):
+    """As mail programs do it: nothing is lost by that."""
+    link = new_link(tmp_path)
+    assert join(conf, f"  {link[:30]}\r\n{link[30:64]} \n {link[64:]}\n").returncode == 0
+    assert (tmp_path / "vps.key").read_text() == key_of(link) + "\n"
+
+
+def test_on_a_terminal(conf, tmp_path):
+    """It says what it wants, and waits for the end of a link that comes in several lines."""
+    link = new_link(tmp_path)
+    ours, theirs = pty.openpty()
+    program = subprocess.Popen([find_program(), "join", "--no-check", "-c", conf], stdin=theirs,
+                               stderr=subprocess.PIPE, text=True)
+    os.close(theirs)
+    assert program.stderr.readline() == ("Paste the join link that `bondway invite` has printed on "
+                                         "the VPS:\n")
+    for line in "", link[:40], link[40:].strip():
+        os.write(ours, f"{line}\n".encode())
+    assert "Joined as" in program.stderr.read()
+    assert program.wait(10) == 0
+    os.close(ours)
+    assert (tmp_path / "vps.key").read_text() == key_of(link) + "\n"
+
+
+def test_a_host_name(conf, tmp_path):
+    result = join(conf, new_link(tmp_path, address="localhost"))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith("localhost is 127.0.0.1 now; that address is written down.\n")
+    assert entry(conf, at="127.0.0.1") in conf.read_text()
+    result = join(conf, new_link(tmp_path, address="no-such-host.invalid"))
+    assert result.returncode == 1
+    assert result.stderr.startswith("bondway join: cannot find the address of no-such-host.invalid: ")
+
+
+# --- On a router ----------------------------------------------------------------------------------
+
+
+def test_a_new_router():
+    """From nothing: uplinks from the default routes, the LAN by its looks; then it is looked at by
+    every uplink. The link is gone from the argument list while that lasts."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        bond.start_concentrator()
+        link = lab.vps.run([bond.program, "invite", "home", "-c", bond.concentrator_conf]).stdout
+        conf = bond.directory / "router" / "gateway.conf"
+        lab.uplink("lte").carrier(False)
+        process = lab.router.popen([bond.program, "join", "-c", conf, link.strip()], log="join")
+        wait_for(lambda: "Looking" in process.output(), 10, "the look at the uplinks")
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().rstrip(b"\0")
+        assert arguments.endswith(bytes(str(conf), "ascii")), arguments
+        assert process.wait(30) == 3
+        said = process.output()
+        assert (f"A new {conf}, as a proposal; look it over:\n  LAN      {lab.lan_interface}\n"
+                "  uplinks  dsl, lte\n") in said
+        assert re.search(r"^ok    dsl    .*MPTCP survives$", said, re.M)
+        assert "\nwarn  lte    lte: no carrier\n" in said
+        assert f"{lab.vps.address}:{PORT} accepts our key, by 1 of 2 uplinks" in said
+        assert "cost = 0" in conf.read_text() and "cost = 10" in conf.read_text()
+
+        conf.unlink()
+        result = lab.router.run([bond.program, "join", "--no-check", "-c", conf, "--uplink", "lte",
+                                 "--lan", "br-lan", link.strip()], check=False)
+        assert result.returncode == 0, result.stderr
+        assert "  uplinks  lte\n  With one uplink there is nothing to bond yet" in result.stderr
+
+
+def test_a_host_that_is_no_router():
+    """No LAN, and then no uplink: it says what is missing, and writes nothing."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        link = lab.vps.run([bond.program, "invite", "home", "-c", bond.concentrator_conf]).stdout
+        conf = bond.directory / "host" / "gateway.conf"
+
+        def refused(host) -> str:
+            result = host.run([bond.program, "join", "--no-check", "-c", conf, link.strip()],
+                              check=False)
+            assert result.returncode == 1 and not conf.parent.exists()
+            return result.stderr
+
+        assert refused(lab.vps) == ("bondway join: no interface looks like the LAN's: name it with "
+                                    "--lan INTERFACE\n")
+        lab.vps.run(["ip", "route", "flush", "default"])
+        lab.vps.run(["ip", "-6", "route", "flush", "default"])
+        assert refused(lab.vps) == (
+            "bondway join: no interface has a default route: bring the uplinks up first, or name "
+            "each with --uplink INTERFACE\n")
