@@ -150,7 +150,7 @@ bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, ui
                                                  gauge_verdict(g) != HEALTH_DEAD &&
                                                  g->mptcp != MPTCP_STRIPPED,
                                        .bps = g->rx_bps > g->tx_bps ? g->rx_bps : g->tx_bps,
-                                       .rtt_us = (uint32_t)g->health.srtt_us,
+                                       .full = g->capacity.full,
                                        .min_rtt_us = (uint32_t)g->health.min_rtt_us,
                                        .loss_permille = loss_while_alive(&g->health)};
     }

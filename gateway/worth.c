@@ -2,10 +2,9 @@
 
 #include <stdio.h>
 
-#define SHARE 4         /* less than a quarter */
-#define NEAR_SHARE 12   /* and than a twelfth, where it is nearer */
-#define HEADROOM 2      /* of one that was never full */
-#define QUEUE_US 15000u /* over the least round trip: it is full */
+#define SHARE 4       /* less than a quarter */
+#define NEAR_SHARE 12 /* and than a twelfth, where it is nearer */
+#define HEADROOM 2    /* of one that was never full */
 #define LOSSY_PERMILLE 5u
 #define MSS_BITS (1448 * 8)
 #define BUSY_BPS 200000u /* below this a rate says nothing */
@@ -51,11 +50,17 @@ static void note(struct worth *w, const struct worth_view *v)
     w->peak_bps -= w->peak_bps / FORGETS_BY;
     if (v->bps < BUSY_BPS)
         return;
-    bool full = v->min_rtt_us && v->rtt_us > v->min_rtt_us + QUEUE_US;
-    if (v->bps > w->peak_bps || (full && !w->was_full))
-        w->was_full = full;
+    if (v->bps > w->peak_bps || (v->full && !w->was_full))
+        w->was_full = v->full;
     if (v->bps > w->peak_bps)
         w->peak_bps = v->bps;
+}
+
+/* Would it have carried more if it could? */
+static bool is_known(const struct worth *w, const struct worth_view *v,
+                     const struct worth_view *by_view)
+{
+    return w->was_full || by_view->full || limit_by_loss(v) < w->peak_bps * HEADROOM;
 }
 
 static bool is_outdone(const struct worth *w, const struct worth_view *v, const struct worth *by,
@@ -66,7 +71,7 @@ static bool is_outdone(const struct worth *w, const struct worth_view *v, const 
 
     bool helps = nearer && theirs / NEAR_SHARE <= mine && v->loss_permille < LOSSY_PERMILLE;
 
-    return mine && theirs / SHARE > mine && !helps;
+    return mine && is_known(w, v, by_view) && theirs / SHARE > mine && !helps;
 }
 
 static void explain(struct worth *w, const struct worth_view *v, uint64_t mine, uint64_t theirs)

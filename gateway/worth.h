@@ -7,7 +7,9 @@
  *
  * For each uplink what TCP could get out of it is estimated: at most 1.22 * MSS / (RTT *
  * sqrt(loss)) (Mathis et al. 1997), from what the probes measured; and at most the highest rate
- * seen there of late, or twice that where it never had a queue, since then it was not full.
+ * seen there of late, or twice that where it was never full (gateway/capacity.h). But where it was
+ * not, loses nothing, and the other is not full either, nobody asks for more, and little is carried
+ * for that reason alone: then nothing is known.
  * One that gets less than a quarter of another, and is not clearly nearer, or loses packets, stands
  * by. As nobody learns of a path that carries nothing, it is tried again after a minute, then after
  * 2, 4, 8.
@@ -27,16 +29,17 @@ struct worth {
     char reason[96]; /* for a person, while it is */
     /* Its own. */
     uint64_t peak_bps;
-    bool was_full;     /* there was a queue */
+    bool was_full;
     uint64_t again_ms; /* when a slow one is tried again */
     uint32_t times;    /* it was found slow in a row */
     uint32_t outdone;  /* looks in a row in which another got far more */
 };
 
 struct worth_view {
-    bool usable;  /* and alive */
-    uint64_t bps; /* the higher of both directions, of the last second */
-    uint32_t rtt_us, min_rtt_us, loss_permille; /* of probes; 0: unknown */
+    bool usable;                        /* and alive */
+    uint64_t bps;                       /* the higher of both directions, of the last second */
+    bool full;                          /* now */
+    uint32_t min_rtt_us, loss_permille; /* of probes; 0: unknown */
 };
 
 /* Once a second while flows run. views[i] and worths[i] are of uplink i. True when one has become

@@ -32,7 +32,7 @@ static struct worth_view full(uint64_t mbps, uint32_t rtt_ms, uint32_t loss_perm
 {
     return (struct worth_view){.usable = true,
                                .bps = mbps * MBIT,
-                               .rtt_us = rtt_ms * 1000 + 40000,
+                               .full = true,
                                .min_rtt_us = rtt_ms * 1000,
                                .loss_permille = loss_permille};
 }
@@ -42,7 +42,7 @@ static struct worth_view lossy(uint64_t mbps, uint32_t rtt_ms, uint32_t loss_per
 {
     struct worth_view view = full(mbps, rtt_ms, loss_permille);
 
-    view.rtt_us = view.min_rtt_us;
+    view.full = false;
     return view;
 }
 
@@ -91,11 +91,22 @@ static void nobody_is_judged_by_what_he_was_not_asked_for(void **state)
 {
     struct worth_view views[2] = {full(50, 20, 0), full(20, 60, 0)};
 
-    views[1].rtt_us = views[1].min_rtt_us; /* no queue */
+    views[1].full = false;
     views[1].bps = 8 * MBIT;
     assert_false(run(views, 1, 10));
     views[1].bps = 0; /* unknown */
     assert_false(run(views, 20, 10));
+}
+
+/* What asks for less than there is leaves little for the longer way. */
+static void where_nobody_asks_for_more_nothing_is_known(void **state)
+{
+    struct worth_view views[2] = {full(43, 20, 0), full(3, 60, 0)};
+
+    views[0].full = views[1].full = false;
+    assert_false(run(views, 1, 100));
+    views[0].full = true; /* now he does, and gets no more there */
+    assert_true(run(views, 101, 3));
 }
 
 static void it_is_tried_again_later_and_later(void **state)
@@ -130,7 +141,7 @@ static void the_last_one_takes_part_whatever_it_is(void **state)
 static void absurd_figures_break_nothing(void **state)
 {
     struct worth_view views[2] = {{.usable = true, .bps = UINT64_MAX / 2, .loss_permille = 1000},
-                                  {.usable = true, .bps = 1, .rtt_us = UINT32_MAX}};
+                                  {.usable = true, .bps = 1, .full = true}};
 
     run(views, 0, 10);
     views[1].min_rtt_us = UINT32_MAX;
@@ -145,6 +156,7 @@ int main(void)
         cmocka_unit_test_setup(a_full_one_is_what_it_carries, start),
         cmocka_unit_test_setup(the_far_slower_stands_by, start),
         cmocka_unit_test_setup(nobody_is_judged_by_what_he_was_not_asked_for, start),
+        cmocka_unit_test_setup(where_nobody_asks_for_more_nothing_is_known, start),
         cmocka_unit_test_setup(it_is_tried_again_later_and_later, start),
         cmocka_unit_test_setup(the_last_one_takes_part_whatever_it_is, start),
         cmocka_unit_test_setup(absurd_figures_break_nothing, start),
