@@ -135,6 +135,11 @@ void capacity_rest(struct capacity *c)
     c->full = false;
 }
 
+bool capacity_is_at_rest(const struct capacity *c)
+{
+    return c->since_us == 0;
+}
+
 void capacity_answered(struct capacity *c, uint32_t rtt_us)
 {
     bool idle = !is_busy(&c->down) && !is_busy(&c->up) && c->bytes <= IDLE_BYTES;

@@ -62,6 +62,7 @@ uint64_t capacity_proven_bps(const struct capacity_way *way);
 bool capacity_note(struct capacity *capacity, const struct capacity_look *look);
 /* Nobody looks for a while: it carries next to nothing. */
 void capacity_rest(struct capacity *capacity);
+bool capacity_is_at_rest(const struct capacity *capacity);
 /* An answer took so long. */
 void capacity_answered(struct capacity *capacity, uint32_t rtt_us);
 

@@ -256,8 +256,10 @@ static uint32_t settle_role(struct paths *p, struct path *path, uint64_t now_ms)
     if (now_ms < from_ms)
         return (uint32_t)(from_ms - now_ms);
     if (path_manager_set_backup(p->registry->manager, p->token, &path->local, &path->remote,
-                                role == ROLE_STANDBY) == 0)
+                                role == ROLE_STANDBY) == 0) {
         path->role = role;
+        log_debug("paths", "%s token=%08x id=%u", role_name(role), p->token, path->local_id);
+    }
     return 0;
 }
 

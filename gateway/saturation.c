@@ -54,6 +54,16 @@ static bool is_any_full(const struct saturation_view *views, size_t n, uint32_t 
     return false;
 }
 
+/* No flow carries anything. */
+static bool are_all_at_rest(const struct saturation_view *views, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!capacity_is_at_rest(views[i].capacity))
+            return false;
+    }
+    return true;
+}
+
 static void saturate(struct saturation *s, uint64_t now_ms)
 {
     uint64_t since_ms = now_ms - s->changed_ms;
@@ -93,14 +103,14 @@ static void note_full(struct saturation *s, bool full, uint64_t elapsed_ms, uint
         saturate(s, now_ms);
 }
 
-static void note_calm(struct saturation *s, bool would_do, uint64_t now_ms)
+static void note_calm(struct saturation *s, bool would_do, bool at_rest, uint64_t now_ms)
 {
     uint64_t calm_ms;
 
     if (!s->calm_ms)
         s->calm_ms = now_ms;
     calm_ms = now_ms - s->calm_ms;
-    if (would_do && calm_ms >= CALM_MS)
+    if (at_rest || (would_do && calm_ms >= CALM_MS))
         relax(s, false, calm_ms, now_ms);
     else if (calm_ms >= (uint64_t)TRY_MS << s->tries)
         relax(s, true, calm_ms, now_ms);
@@ -121,7 +131,7 @@ static void judge(struct saturation *s, const struct saturation_view *views, siz
     if (is_any_full(views, n, views[i].cost))
         s->calm_ms = 0;
     else
-        note_calm(s, would_do(views, n, views[i].cost), now_ms);
+        note_calm(s, would_do(views, n, views[i].cost), are_all_at_rest(views, n), now_ms);
 }
 
 bool saturation_judge(struct saturation *of, const struct saturation_view *views, size_t n,

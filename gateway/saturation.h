@@ -8,7 +8,8 @@
  *   demand has fallen: a film of 20 Mb/s leaves a line of 50 half empty, and so would a download
  *   that only begins. So what all carry together is compared with what this one and its like, and
  *   all that are cheaper, can carry, in each direction in which that is proven. Less than nine
- *   tenths of it, and none of them full, for a second: it is saturated no longer.
+ *   tenths of it, and none of them full, for a second, or no flow carries anything: it is saturated
+ *   no longer.
  * - What was proven may be long ago, and some of what is carried may not be able to move. So where
  *   none of them is full for 5 s, the same is tried whatever was proven. If it is saturated again
  *   within 2 s, that was in vain, and the next try waits for twice as long, up to 320 s.

@@ -124,8 +124,12 @@ static void measure(struct vital *v, uint64_t now_us)
 
 static void rest(struct vital *v)
 {
+    bool rested = capacity_is_at_rest(capacity_of(v));
+
     v->counted = false;
     capacity_rest(capacity_of(v));
+    if (!rested)
+        v->all->measured(v->all->arg);
 }
 
 static void on_answered(void *arg, uint64_t seq);

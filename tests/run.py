@@ -324,6 +324,11 @@ def run_package(runner: Runner) -> None:
     runner.run("package", read_pytest, *PYTEST, ROOT / "tests/package")
 
 
+def run_overflow(runner: Runner) -> None:
+    runner.build("plain")
+    runner.run("overflow", read_command, ROOT / "tests/bench/overflow")
+
+
 def run_kernels(runner: Runner) -> None:
     runner.build("plain")
     for version in KERNELS:
@@ -334,10 +339,10 @@ STEPS: Dict[str, Callable[[Runner], None]] = {
     "lint": run_lint, "unit": run_unit, "cross": run_cross, "fuzz": run_fuzz, "net": run_net,
     "openwrt": run_openwrt,
     "demo": run_demo, "bench": run_bench, "heal": run_heal, "scenarios": run_scenarios,
-    "package": run_package, "kernels": run_kernels,
+    "overflow": run_overflow, "package": run_package, "kernels": run_kernels,
 }
 USUAL = [name for name in STEPS
-         if name not in ("bench", "heal", "scenarios", "package", "kernels")]
+         if name not in ("bench", "heal", "scenarios", "overflow", "package", "kernels")]
 
 
 def give_back() -> None:

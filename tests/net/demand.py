@@ -71,10 +71,13 @@ class Meter:
     def bytes(self) -> List[int]:
         return [uplink.stats()[self._way]["bytes"] for uplink in self._lab.uplinks]
 
+    def carried_so_far(self) -> List[int]:
+        """Bytes since it was made, or since carried()."""
+        return [now - then for now, then in zip(self.bytes(), self._begin)]
+
     def carried(self) -> List[int]:
-        """Bytes since it was made, or asked before."""
-        before, self._begin = self._begin, self.bytes()
-        return [now - then for now, then in zip(self._begin, before)]
+        carried, self._begin = self.carried_so_far(), self.bytes()
+        return carried
 
     def rates(self, seconds: float) -> List[float]:
         """Mb/s, over so long from now on."""
@@ -111,6 +114,19 @@ def fetch(lab: Lab, way: str, size: int, count: int) -> None:
         each.result()
 
 
+def pieces(lab: Lab, way: str, size: int, interval: float, count: int) -> None:
+    """A flow that asks for so much each so many seconds, as fast as it goes: a film."""
+    client, server = pair(lab.client, lab.destinations[0])
+    source, sink = (server, client) if way == "down" else (client, server)
+    with client, server:
+        Background(discard, sink, Counter())
+        begin = time.monotonic()
+        for number in range(1, count + 1):
+            source.sendall(bytes(size))
+            while time.monotonic() < begin + number * interval:
+                time.sleep(STEP)  # not a wait: this is the pace
+
+
 def _exchange(way: str, size: int, client: socket.socket, server: socket.socket) -> None:
     """A short question, a long answer; or the other way round."""
     with client, server:
@@ -125,4 +141,4 @@ def _exchange(way: str, size: int, client: socket.socket, server: socket.socket)
             sent.result()
 
 
-__all__ = ["Demand", "Meter", "fetch"]
+__all__ = ["Demand", "Meter", "fetch", "pieces"]

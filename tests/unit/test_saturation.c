@@ -25,6 +25,8 @@ static int start(void **state)
     for (size_t i = 0; i < N; i++)
         views[i] = (struct saturation_view){
             .usable = true, .cost = (uint32_t)i * 10, .capacity = &capacities[i]};
+    for (size_t i = 0; i < N; i++)
+        capacities[i].since_us = 1; /* somebody looks */
     capacities[DSL].down = (struct capacity_way){.bps = 50 * MBIT, .proven = true};
     now_ms = 1000;
     saturation_judge(s, views, N, now_ms);
@@ -195,6 +197,22 @@ static void a_pause_ends_it(void **state)
     assert_false(s[DSL].saturated);
 }
 
+/* The next piece of a film must find it so. */
+static void it_ends_with_the_last_flow(void **state)
+{
+    saturate();
+    set(DSL, 0, false);
+    set(LTE, 0, false);
+    run(500);
+    for (size_t i = 0; i < N; i++) {
+        assert_true(s[DSL].saturated);
+        capacity_rest(&capacities[i]);
+        run(STEP_MS);
+    }
+    assert_false(s[DSL].saturated);
+    assert_int_equal(s[DSL].bursts, 1);
+}
+
 /* The third opens when the second is full, too, and ends when both would do. */
 static void tiers_follow_each_other(void **state)
 {
@@ -245,6 +263,7 @@ int main(void)
         cmocka_unit_test_setup(a_try_that_fails_is_not_repeated_soon, start),
         cmocka_unit_test_setup(repeated_bursts_need_more, start),
         cmocka_unit_test_setup(a_pause_ends_it, start),
+        cmocka_unit_test_setup(it_ends_with_the_last_flow, start),
         cmocka_unit_test_setup(tiers_follow_each_other, start),
         cmocka_unit_test_setup(equals_share_what_there_is, start),
         cmocka_unit_test_setup(what_is_dead_counts_for_nothing, start),
