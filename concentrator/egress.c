@@ -11,13 +11,31 @@ struct network {
 
 /* Protocol.md, in its order. */
 static const struct network special4[] = {
-    {{0}, 8},         {{10}, 8},       {{100, 64}, 10},      {{127}, 8},
-    {{169, 254}, 16}, {{172, 16}, 12}, {{192, 0, 0}, 24},    {{192, 0, 2}, 24},
-    {{192, 168}, 16}, {{198, 18}, 15}, {{198, 51, 100}, 24}, {{203, 0, 113}, 24},
+    {{0}, 8},
+    {{10}, 8},
+    {{100, 64}, 10},
+    {{127}, 8},
+    {{169, 254}, 16},
+    {{172, 16}, 12},
+    {{192, 0, 0}, 24},
+    {{192, 0, 2}, 24},
+    {{192, 168}, 16},
+    {{198, 18}, 15},
+    {{198, 51, 100}, 24},
+    {{203, 0, 113}, 24},
     {{224}, 3},
+    {{168, 63, 129, 16}, 32}, /* Azure's host: public by its number, but only the VPS reaches it */
 };
 static const struct network special6[] = {
-    {{0}, 128}, {{[15] = 1}, 128}, {{0xfc}, 7}, {{0xfe, 0x80}, 10}, {{0xfe, 0xc0}, 10}, {{0xff}, 8},
+    {{0}, 128},
+    {{[15] = 1}, 128},
+    {{0xfc}, 7},
+    {{0xfe, 0x80}, 10},
+    {{0xfe, 0xc0}, 10},
+    {{0xff}, 8},
+    /* A network's own translators to IPv4: of RFC 8215, and of SIIT (RFC 2765). */
+    {{0, 0x64, 0xff, 0x9b, 0, 1}, 48},
+    {{[8] = 0xff, 0xff}, 96},
 };
 
 static bool covers(const struct network *net, const uint8_t *ip)
@@ -52,6 +70,15 @@ static bool is_listed(const struct egress_networks *networks, const struct addr 
     return false;
 }
 
+static bool is_port_listed(const struct egress_ports *ports, uint16_t port)
+{
+    for (size_t i = 0; i < ports->n; i++) {
+        if (port >= ports->list[i].first && port <= ports->list[i].last)
+            return true;
+    }
+    return ports->n == 0;
+}
+
 static bool is_own(const struct egress_policy *policy, const struct addr *a)
 {
     for (size_t i = 0; i < policy->n_own; i++) {
@@ -63,8 +90,10 @@ static bool is_own(const struct egress_policy *policy, const struct addr *a)
 
 static enum egress_verdict check_form(const struct egress_policy *policy, const struct addr *a)
 {
-    if (is_listed(&policy->deny, a))
+    if (is_listed(&policy->deny_gateway, a) || is_listed(&policy->deny_all, a))
         return EGRESS_DENIED_HERE;
+    if (!is_port_listed(&policy->ports, a->port))
+        return EGRESS_PORT_NOT_LISTED;
     if (is_listed(&policy->allow_gateway, a) || is_listed(&policy->allow_all, a))
         return EGRESS_ALLOWED;
     if (is_special(a))
@@ -107,6 +136,7 @@ const char *egress_why(enum egress_verdict verdict)
         [EGRESS_NOT_PUBLIC] = "not a public address; allow_destinations lifts this",
         [EGRESS_OWN_ADDRESS] = "an address of this concentrator; allow_destinations lifts this",
         [EGRESS_PORT_25] = "port 25 (mail); allow_destinations lifts this",
+        [EGRESS_PORT_NOT_LISTED] = "not in this gateway's ports",
         [EGRESS_DENIED_HERE] = "in deny_destinations",
     };
 

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "config/types.h"
 #include "core/addr.h"
 
 struct egress_networks {
@@ -11,10 +12,17 @@ struct egress_networks {
     size_t n;
 };
 
-/* What is in deny is denied. Otherwise what is in one of the allow lists is allowed. Otherwise
- * what is not public, our own, or port 25 is denied. */
+struct egress_ports {
+    const struct port_range *list;
+    size_t n; /* 0: any port */
+};
+
+/* What is in one of the deny lists, or goes to another port than those in ports, is denied.
+ * Otherwise what is in one of the allow lists is allowed. Otherwise what is not public, our own, or
+ * port 25 is denied. */
 struct egress_policy {
-    struct egress_networks allow_gateway, allow_all, deny;
+    struct egress_networks allow_gateway, allow_all, deny_gateway, deny_all;
+    struct egress_ports ports;
     const struct addr *own; /* every address of this host */
     size_t n_own;
 };
@@ -24,6 +32,7 @@ enum egress_verdict {
     EGRESS_NOT_PUBLIC,
     EGRESS_OWN_ADDRESS,
     EGRESS_PORT_25,
+    EGRESS_PORT_NOT_LISTED,
     EGRESS_DENIED_HERE
 };
 

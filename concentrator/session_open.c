@@ -29,11 +29,13 @@ static enum egress_verdict judge_destination(struct session *s, const struct add
 {
     struct session_group *group = s->group;
     const struct concentrator_config *config = session_config(group);
+    const struct peer_config *peer = s->peer->config;
     const struct egress_policy policy = {
-        .allow_gateway = {s->peer->config->allow_destinations,
-                          s->peer->config->n_allow_destinations},
+        .allow_gateway = {peer->allow_destinations, peer->n_allow_destinations},
         .allow_all = {config->allow_destinations, config->n_allow_destinations},
-        .deny = {config->deny_destinations, config->n_deny_destinations},
+        .deny_gateway = {peer->deny_destinations, peer->n_deny_destinations},
+        .deny_all = {config->deny_destinations, config->n_deny_destinations},
+        .ports = {peer->ports, peer->n_ports},
         .own = group->own.list,
         .n_own = group->own.n,
     };

@@ -17,8 +17,10 @@ struct peer_config {
     char *key_file;
     struct key key;
     uint32_t max_flows;
-    struct cidr *allow_destinations; /* malloced */
-    size_t n_allow_destinations;
+    struct cidr *allow_destinations, *deny_destinations; /* malloced */
+    size_t n_allow_destinations, n_deny_destinations;
+    struct port_range *ports; /* malloced; none: any */
+    size_t n_ports;
 };
 
 struct option_row;

@@ -48,6 +48,7 @@ static const struct {
     {"198.51.99.255", "198.51.100.0", "198.51.100.255", "198.51.101.0"},
     {"203.0.112.255", "203.0.113.0", "203.0.113.255", "203.0.114.0"},
     {"223.255.255.255", "224.0.0.0", "255.255.255.255", NULL},
+    {"168.63.129.15", "168.63.129.16", "168.63.129.16", "168.63.129.17"},
 };
 
 static const struct {
@@ -60,6 +61,9 @@ static const struct {
      NULL},
     {NULL, "fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NULL},
     {NULL, "ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NULL},
+    {"64:ff9b:0:ffff:ffff:ffff:ffff:ffff", "64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff",
+     "64:ff9b:2::"},
+    {"::fffe:ffff:808:808", "::ffff:0:0:0", "::ffff:0:ffff:ffff", "::ffff:1:0:0"},
 };
 
 /* Ways to write an IPv4 address as an IPv6 one; the Teredo client's is inverted. */
@@ -203,14 +207,39 @@ static void denying_beats_allowing(void **state)
     assert_int_equal(cidr_parse(&all, "0.0.0.0/0"), 0);
     assert_int_equal(cidr_parse(&one, "8.8.8.8"), 0);
     assert_int_equal(cidr_parse(&nat64, "64:ff9b::/96"), 0);
-    policy.deny = (struct egress_networks){&one, 1};
+    policy.deny_all = (struct egress_networks){&one, 1};
     assert_int_equal(check(&policy, "8.8.8.8"), EGRESS_DENIED_HERE);
     assert_int_equal(check(&policy, "::ffff:8.8.8.8"), EGRESS_DENIED_HERE);
     assert_int_equal(check(&policy, "2002:808:808::"), EGRESS_DENIED_HERE);
     assert_int_equal(check(&policy, "8.8.8.9"), EGRESS_ALLOWED);
-    policy.deny = (struct egress_networks){&nat64, 1};
+    policy.deny_all = (struct egress_networks){&nat64, 1};
     assert_int_equal(check(&policy, "64:ff9b::8.8.8.8"), EGRESS_DENIED_HERE);
     assert_int_equal(check(&policy, "8.8.8.8"), EGRESS_ALLOWED);
+}
+
+static void a_gateway_may_have_networks_and_ports_of_its_own(void **state)
+{
+    const struct port_range web[] = {{80, 80}, {8000, 8100}};
+    struct cidr one, inside;
+    struct addr a = ip("8.8.4.4"), office = ip("10.1.2.3");
+    struct egress_policy policy = {
+        .deny_gateway = {&one, 1}, .allow_gateway = {&inside, 1}, .ports = {web, COUNT(web)}};
+    static const struct {
+        uint16_t port;
+        enum egress_verdict verdict;
+    } cases[] = {{79, EGRESS_PORT_NOT_LISTED},  {80, EGRESS_ALLOWED},
+                 {81, EGRESS_PORT_NOT_LISTED},  {7999, EGRESS_PORT_NOT_LISTED},
+                 {8000, EGRESS_ALLOWED},        {8100, EGRESS_ALLOWED},
+                 {8101, EGRESS_PORT_NOT_LISTED}};
+
+    assert_int_equal(cidr_parse(&one, "8.8.8.8"), 0);
+    assert_int_equal(cidr_parse(&inside, "10.1.0.0/16"), 0);
+    assert_int_equal(check(&policy, "8.8.8.8"), EGRESS_DENIED_HERE);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        a.port = office.port = cases[i].port;
+        assert_int_equal(egress_check(&policy, &a), cases[i].verdict);
+        assert_int_equal(egress_check(&policy, &office), cases[i].verdict);
+    }
 }
 
 int main(void)
@@ -223,6 +252,7 @@ int main(void)
         cmocka_unit_test(allowing_lifts_what_is_built_in),
         cmocka_unit_test(allowing_the_outer_form_does_not_allow_the_inner),
         cmocka_unit_test(denying_beats_allowing),
+        cmocka_unit_test(a_gateway_may_have_networks_and_ports_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
