@@ -29,22 +29,26 @@ struct screen screen_stdout(void)
 }
 
 static const char *const paints[] = {
-    [PAINT_NONE] = "",         [PAINT_BOLD] = "\033[1m", [PAINT_GOOD] = "\033[32m",
+    [PAINT_NONE] = "\033[0m",  [PAINT_BOLD] = "\033[1m", [PAINT_GOOD] = "\033[32m",
     [PAINT_WARN] = "\033[33m", [PAINT_BAD] = "\033[31m", [PAINT_FAINT] = "\033[2m",
 };
 
+const char *screen_paint(const struct screen *screen, enum paint paint)
+{
+    return screen->colour ? paints[paint] : "";
+}
+
 void screen_print(const struct screen *screen, enum paint paint, const char *fmt, ...)
 {
-    bool coloured = screen->colour && paint != PAINT_NONE;
     va_list args;
 
-    if (coloured)
-        fputs(paints[paint], screen->out);
+    if (paint != PAINT_NONE)
+        fputs(screen_paint(screen, paint), screen->out);
     va_start(args, fmt);
     vfprintf(screen->out, fmt, args);
     va_end(args);
-    if (coloured)
-        fputs("\033[0m", screen->out);
+    if (paint != PAINT_NONE)
+        fputs(screen_paint(screen, PAINT_NONE), screen->out);
 }
 
 void screen_clean(char *text)

@@ -18,6 +18,9 @@ struct screen {
 struct screen screen_stdout(void);
 void screen_print(const struct screen *screen, enum paint paint, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* What a terminal must be sent for that paint; PAINT_NONE ends the one before. "" without colours.
+ */
+const char *screen_paint(const struct screen *screen, enum paint paint);
 /* Replaces control characters: part of a text may come from afar. */
 void screen_clean(char *text);
 
