@@ -14,6 +14,7 @@
 #define SEGMENT 1400u
 #define LOOK_US 20000u
 #define SPAN_US 200000u
+#define UNLOADED_US 1000000u
 /* The send buffer holds so many times what arrives in a round trip and the time that it takes to
  * send again what was lost. */
 #define WAITS_TIMES 4
@@ -42,6 +43,20 @@ static uint64_t best_rate(const struct sendroom *r)
             best = r->rates[i];
     }
     return best;
+}
+
+/* Of the last second or two: a long path that gets little now, because there is too little room,
+ * must not be forgotten for that. Returns the longest. */
+static uint32_t note_unloaded(struct sendroom *r, const struct sendroom_view *v)
+{
+    if (v->now_us < r->second_us || v->now_us - r->second_us >= UNLOADED_US) {
+        r->unloaded_us[1] = r->unloaded_us[0];
+        r->unloaded_us[0] = 0;
+        r->second_us = v->now_us;
+    }
+    if (v->unloaded_us > r->unloaded_us[0])
+        r->unloaded_us[0] = v->unloaded_us;
+    return r->unloaded_us[0] > r->unloaded_us[1] ? r->unloaded_us[0] : r->unloaded_us[1];
 }
 
 static uint32_t least_allowance(const struct sendroom_view *v)
@@ -144,15 +159,19 @@ static bool note_paths(struct sendroom *r, const struct sendroom_view *v)
     for (int i = 0; i < SENDROOM_RATES; i++)
         r->rates[i] = r->rates[i] * v->paths / before;
     r->bytes = (uint32_t)((uint64_t)r->bytes * v->paths / before);
+    r->unloaded_us[0] = r->unloaded_us[1] = 0;
     return r->bytes > 0;
 }
 
-uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *v)
+uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *now)
 {
+    struct sendroom_view lately = *now, *v = &lately;
+
+    if (note_paths(r, now))
+        return r->bytes;
+    lately.unloaded_us = note_unloaded(r, now);
     if (r->allowance_us == 0)
         r->allowance_us = least_allowance(v);
-    if (note_paths(r, v))
-        return r->bytes;
     note_rate(r, v);
     if (best_rate(r) == 0 || v->unloaded_us == 0)
         return 0;

@@ -8,6 +8,8 @@
 #define LOSSY_PERMILLE 5u
 #define MSS_BITS (1448 * 8)
 #define BUSY_BPS 200000u /* below this a rate says nothing */
+#define RAMP_TRIPS 20
+#define LOOK_MS 1000u
 #define OUTDONE_LOOKS 2
 #define AGAIN_FIRST_MS 60000u
 #define AGAIN_DOUBLINGS 3
@@ -45,11 +47,21 @@ static uint64_t estimate(const struct worth *w, const struct worth_view *v)
     return more < limit ? more : limit;
 }
 
+/* The most that it may carry, as far as anybody knows; UINT64_MAX: any amount. */
+static uint64_t at_most(const struct worth *w, const struct worth_view *v)
+{
+    if (!w->was_full && w->busy_ms < (uint64_t)RAMP_TRIPS * v->min_rtt_us / 1000)
+        return limit_by_loss(v);
+    return estimate(w, v);
+}
+
 static void note(struct worth *w, const struct worth_view *v)
 {
     w->peak_bps -= w->peak_bps / FORGETS_BY;
     if (v->bps < BUSY_BPS)
         return;
+    if (w->busy_ms < UINT32_MAX - LOOK_MS)
+        w->busy_ms += LOOK_MS;
     if (v->bps > w->peak_bps || (v->full && !w->was_full))
         w->was_full = v->full;
     if (v->bps > w->peak_bps)
@@ -66,7 +78,7 @@ static bool is_known(const struct worth *w, const struct worth_view *v,
 static bool is_outdone(const struct worth *w, const struct worth_view *v, const struct worth *by,
                        const struct worth_view *by_view)
 {
-    uint64_t mine = estimate(w, v), theirs = estimate(by, by_view);
+    uint64_t mine = at_most(w, v), theirs = estimate(by, by_view);
     bool nearer = v->min_rtt_us < by_view->min_rtt_us / 4 * 3;
 
     bool helps = nearer && theirs / NEAR_SHARE <= mine && v->loss_permille < LOSSY_PERMILLE;
@@ -102,7 +114,7 @@ static void find_slow(struct worth *worths, const struct worth_view *views, size
             continue;
         if (++w->outdone < OUTDONE_LOOKS)
             return;
-        explain(w, &views[i], estimate(w, &views[i]), estimate(&worths[j], &views[j]));
+        explain(w, &views[i], at_most(w, &views[i]), estimate(&worths[j], &views[j]));
         set_slow(w, now_ms);
         return;
     }
@@ -115,6 +127,7 @@ static void try_again(struct worth *w)
     w->reason[0] = '\0';
     w->peak_bps = 0;
     w->was_full = false;
+    w->busy_ms = 0;
 }
 
 bool worth_judge(struct worth *worths, const struct worth_view *views, size_t n, uint64_t now_ms)

@@ -7,12 +7,12 @@
  *
  * For each uplink what TCP could get out of it is estimated: at most 1.22 * MSS / (RTT *
  * sqrt(loss)) (Mathis et al. 1997), from what the probes measured; and at most the highest rate
- * seen there of late, or twice that where it was never full (gateway/capacity.h). But where it was
- * not, loses nothing, and the other is not full either, nobody asks for more, and little is carried
- * for that reason alone: then nothing is known.
- * One that gets less than a quarter of another, and is not clearly nearer, or loses packets, stands
- * by. As nobody learns of a path that carries nothing, it is tried again after a minute, then after
- * 2, 4, 8.
+ * seen there of late, or twice that where it was never full (gateway/capacity.h); there, as long as
+ * it has not been busy for 20 round trips, nobody knows: TCP has just begun. And where it was not
+ * full, loses nothing, and the other is not full either, nobody asks for more, and little is
+ * carried for that reason alone: then nothing is known. One that gets less than a quarter of
+ * another, and is not clearly nearer, or loses packets, stands by. As nobody learns of a path that
+ * carries nothing, it is tried again after a minute, then after 2, 4, 8.
  *
  * Pure: figures and time in, verdict out. Plain data; of an uplink with another address, zero it.
  */
@@ -30,6 +30,7 @@ struct worth {
     /* Its own. */
     uint64_t peak_bps;
     bool was_full;
+    uint32_t busy_ms;  /* it carried something */
     uint64_t again_ms; /* when a slow one is tried again */
     uint32_t times;    /* it was found slow in a row */
     uint32_t outdone;  /* looks in a row in which another got far more */

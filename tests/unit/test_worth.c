@@ -69,6 +69,22 @@ static void comparable_ones_take_part(void **state)
     }
 }
 
+/* On a far one TCP takes its time to begin: what it carries meanwhile says nothing, unless it loses
+ * packets, or is full already. */
+static void who_has_just_begun_is_given_time(void **state)
+{
+    struct worth_view views[2] = {full(140, 160, 0), lossy(2, 435, 0)};
+
+    assert_false(run(views, 1, 8));
+    assert_true(run(views, 9, 4));
+    memset(w, 0, sizeof(w));
+    views[1].loss_permille = 20;
+    assert_true(run(views, 1, 3));
+    memset(w, 0, sizeof(w));
+    views[1] = full(2, 435, 0);
+    assert_true(run(views, 1, 3));
+}
+
 static void the_far_slower_stands_by(void **state)
 {
     const struct worth_view pairs[][2] = {
@@ -154,6 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(comparable_ones_take_part, start),
         cmocka_unit_test_setup(a_full_one_is_what_it_carries, start),
+        cmocka_unit_test_setup(who_has_just_begun_is_given_time, start),
         cmocka_unit_test_setup(the_far_slower_stands_by, start),
         cmocka_unit_test_setup(nobody_is_judged_by_what_he_was_not_asked_for, start),
         cmocka_unit_test_setup(where_nobody_asks_for_more_nothing_is_known, start),
