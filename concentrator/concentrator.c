@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "concentrator/kernel.h"
+#include "concentrator/metrics.h"
 #include "concentrator/rights.h"
 #include "concentrator/status.h"
 #include "concentrator/worker.h"
@@ -18,8 +19,9 @@
 #include "core/daemon.h"
 #include "core/events.h"
 #include "core/log.h"
-#include "core/readiness.h"
 #include "core/mptcp.h"
+#include "core/readiness.h"
+#include "core/web.h"
 
 /* After SIGTERM: how long flows may go on. */
 static const struct timeval drain_limit = {.tv_sec = 10};
@@ -30,6 +32,7 @@ struct concentrator {
     struct daemon *daemon;
     struct events *events;
     struct control *control;
+    struct web *web;
     struct kernel kernel;
     struct session_services services;
     struct peers *peers;
@@ -82,6 +85,26 @@ static const struct control_command commands[] = {
     {.name = "flows", .answer = answer_flows},
     {.name = "events", .begin = begin_events},
     {.name = NULL},
+};
+
+static int write_metrics(void *arg, struct evbuffer *out)
+{
+    struct json_object *status = answer_status(arg);
+    int err = metrics_write(out, concentrator_metrics, status);
+
+    json_object_put(status);
+    return err;
+}
+
+static int write_status(void *arg, struct evbuffer *out)
+{
+    return web_add_json(out, answer_status(arg));
+}
+
+static const struct web_page pages[] = {
+    {"/metrics", METRICS_TYPE, write_metrics},
+    {"/status.json", "application/json", write_status},
+    {NULL, NULL, NULL},
 };
 
 /* What becomes of the concentrator itself. */
@@ -342,6 +365,20 @@ static int open_control(struct concentrator *c)
     return err;
 }
 
+static int open_web(struct concentrator *c)
+{
+    const struct concentrator_config *config = peers_config(c->peers);
+    char at[ADDR_TEXT];
+    int err = 0;
+
+    if (config->metrics_listen.family)
+        err = web_new(&c->web, c->base, &config->metrics_listen, pages, c);
+    if (err < 0)
+        log_error("concentrator", "cannot serve metrics_listen %s: %s",
+                  addr_format(&config->metrics_listen, at), strerror(-err));
+    return err;
+}
+
 static int make_events(struct concentrator *c)
 {
     const struct daemon_handlers handlers = {.reload = on_reload, .stop = on_stop, .arg = c};
@@ -456,6 +493,8 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
     if (err == 0)
         err = open_control(c);
     if (err == 0)
+        err = open_web(c);
+    if (err == 0)
         err = measure_room(c);
     if (err < 0)
         return err;
@@ -465,6 +504,7 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
 
 static void concentrator_end(struct concentrator *c)
 {
+    web_free(c->web);
     control_free(c->control);
     events_free(c->events);
     for (size_t i = 0; i < c->n_workers; i++)

@@ -87,9 +87,9 @@ static const struct option_row rows[] = {
      .help = "Where bondway status and its like ask."},
     {.name = "metrics_listen",
      .kind = OPTION_ENDPOINT,
-     .flags = OPTION_UNAVAILABLE,
      AT(metrics_listen),
-     .help = "Where metrics are served."},
+     .help = "Where metrics for Prometheus (/metrics) are served, to whoever can reach it; off "
+             "without."},
     {.name = "allow_destinations",
      .kind = OPTION_NETWORK,
      .flags = OPTION_LIST,

@@ -31,8 +31,7 @@ struct concentrator_config {
     char user[NAME_MAX_LENGTH + 1]; /* "": stays who it is */
     uint32_t workers;               /* 0 in the file is resolved to the number of CPUs */
     char *control_socket;
-    bool has_metrics;
-    struct addr metrics_listen;
+    struct addr metrics_listen; /* family 0: none */
     struct cidr *allow_destinations, *deny_destinations;
     size_t n_allow_destinations, n_deny_destinations;
     uint32_t hello_timeout_ms, dial_timeout_ms, idle_timeout_ms, half_closed_timeout_ms,

@@ -249,9 +249,9 @@ static const struct option_row rows[] = {
      .help = "Where bondway status and its like ask."},
     {.name = "metrics_listen",
      .kind = OPTION_ENDPOINT,
-     .flags = OPTION_UNAVAILABLE,
      AT(metrics_listen),
-     .help = "Where metrics are served."},
+     .help = "Where a status page (/) and metrics for Prometheus (/metrics) are served, to whoever "
+             "can reach it; off without."},
     {.name = "firewall_mark",
      .kind = OPTION_INTEGER,
      .min = 1,

@@ -77,11 +77,10 @@ struct gateway_config {
     struct cidr *bypass; /* beside the built-in list */
     size_t n_bypass;
     char *control_socket;
-    bool has_metrics;
-    struct addr metrics_listen;
-    uint32_t firewall_mark; /* one or more bits, set on intercepted packets only */
-    uint32_t routing_table; /* first of UPLINKS_MAX + 2 tables of ours */
-    uint32_t rule_priority; /* first of our policy rules */
+    struct addr metrics_listen; /* family 0: none */
+    uint32_t firewall_mark;     /* one or more bits, set on intercepted packets only */
+    uint32_t routing_table;     /* first of UPLINKS_MAX + 2 tables of ours */
+    uint32_t rule_priority;     /* first of our policy rules */
     uint32_t dial_timeout_ms, idle_timeout_ms, half_closed_timeout_ms;
     uint32_t max_flows;
     struct concentrator_entry concentrators[CONCENTRATORS_MAX];

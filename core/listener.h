@@ -14,8 +14,9 @@ struct listener;
 typedef void listener_accepted(void *arg, int fd, const struct addr *peer);
 
 enum listener_kind {
-    LISTENER_TRANSPARENT = 1, /* plain TCP with IP_TRANSPARENT: TPROXY's target */
-    LISTENER_MPTCP = 2,       /* MPTCP where the kernel has it, else TCP; SO_REUSEPORT */
+    LISTENER_PLAIN,       /* TCP */
+    LISTENER_TRANSPARENT, /* the same with IP_TRANSPARENT: TPROXY's target */
+    LISTENER_MPTCP,       /* MPTCP where the kernel has it, else TCP; SO_REUSEPORT */
 };
 
 /* Binds and listens; IPv6 listeners are V6ONLY. Returns 0, or -errno. */

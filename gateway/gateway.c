@@ -19,11 +19,14 @@
 #include "core/privilege.h"
 #include "core/readiness.h"
 #include "core/relay.h"
+#include "core/web.h"
 #include "gateway/changes.h"
 #include "gateway/concentrators.h"
 #include "gateway/flow.h"
 #include "gateway/guard.h"
 #include "gateway/intercept.h"
+#include "gateway/metrics.h"
+#include "gateway/page.h"
 #include "gateway/report.h"
 #include "gateway/routes.h"
 #include "gateway/truth.h"
@@ -52,6 +55,7 @@ struct gateway {
     struct guard *guard;
     struct events *events;
     struct control *control;
+    struct web *web;
     struct listener *listeners[2];
     struct uplinks *uplinks;
     struct routes *routes;
@@ -500,6 +504,40 @@ static const struct control_command commands[] = {
     {.name = NULL},
 };
 
+/* --- web ------------------------------------------------------------------------------------ */
+
+static int write_metrics(void *arg, struct evbuffer *out)
+{
+    struct json_object *status = answer_status(arg);
+    int err = metrics_write(out, gateway_metrics, status);
+
+    json_object_put(status);
+    return err;
+}
+
+static int write_status(void *arg, struct evbuffer *out)
+{
+    return web_add_json(out, answer_status(arg));
+}
+
+static int write_flows(void *arg, struct evbuffer *out)
+{
+    return web_add_json(out, answer_flows(arg));
+}
+
+static int write_page(void *arg, struct evbuffer *out)
+{
+    return evbuffer_add_reference(out, gateway_page, gateway_page_size, NULL, NULL);
+}
+
+static const struct web_page pages[] = {
+    {"/", "text/html; charset=utf-8", write_page},
+    {"/metrics", METRICS_TYPE, write_metrics},
+    {"/status.json", "application/json", write_status},
+    {"/flows.json", "application/json", write_flows},
+    {NULL, NULL, NULL},
+};
+
 /* --- signals ------------------------------------------------------------------------------- */
 
 static void on_drained(evutil_socket_t fd, short what, void *arg)
@@ -741,6 +779,19 @@ static int start_carriers(struct gateway *g)
     return err;
 }
 
+static int start_web(struct gateway *g)
+{
+    char at[ADDR_TEXT];
+    int err = 0;
+
+    if (g->config->metrics_listen.family)
+        err = web_new(&g->web, g->base, &g->config->metrics_listen, pages, g);
+    if (err)
+        log_error(LABEL, "cannot serve metrics_listen %s: %s",
+                  addr_format(&g->config->metrics_listen, at), strerror(-err));
+    return err;
+}
+
 static int start_control(struct gateway *g)
 {
     int err = control_new(&g->control, g->base, g->config->control_socket, commands, g);
@@ -775,9 +826,9 @@ static int start_loop(struct gateway *g)
  * concentrator has answered. */
 static int start(struct gateway *g)
 {
-    static int (*const steps[])(struct gateway *) = {check_bridges, start_loop,  start_listeners,
-                                                     start_control, start_guard, give_up_rights,
-                                                     start_uplinks, start_paths, start_carriers};
+    static int (*const steps[])(struct gateway *) = {
+        check_bridges, start_loop,     start_listeners, start_control, start_web,
+        start_guard,   give_up_rights, start_uplinks,   start_paths,   start_carriers};
 
     raise_descriptors();
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -824,6 +875,7 @@ static int stop(struct gateway *g)
     unproxied_free(g->unproxied);
     routes_free(g->routes);
     uplinks_free(g->uplinks);
+    web_free(g->web);
     control_free(g->control);
     events_free(g->events);
     listener_free(g->listeners[0]);

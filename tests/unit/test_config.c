@@ -195,7 +195,7 @@ static void gateway_defaults(void **state)
     assert_true(config->route_unproxied);
     assert_int_equal(config->n_bypass, 0);
     assert_string_equal(config->control_socket, "/run/bondway/gateway.sock");
-    assert_false(config->has_metrics);
+    assert_int_equal(config->metrics_listen.family, 0);
     assert_int_equal(config->firewall_mark, 0x10000000);
     assert_int_equal(config->routing_table, 7170);
     assert_int_equal(config->rule_priority, 7170);
@@ -354,8 +354,9 @@ static const struct mistake gateway_mistakes[] = {
     {"route_unproxied = 0;", "route_unproxied is 0; write false or true"},
     {"packet_scheduler = \"blest\";",
      "packet_scheduler is not available in this version; remove it"},
-    {"metrics_listen = \"127.0.0.1:9171\";",
-     "metrics_listen is not available in this version; remove it"},
+    {"metrics_listen = \"127.0.0.1\";",
+     "metrics_listen is \"127.0.0.1\"; write an address and port, such as \"192.0.2.1:7171\" or "
+     "\"[::]:7171\""},
     {"dial_timeout = 10;",
      "dial_timeout is 10; write a time from \"100ms\" to \"5m\", with the unit ms, s, m or h"},
     {"dial_timeout = \"10\";",
@@ -551,7 +552,7 @@ static void concentrator_defaults(void **state)
     assert_addr(&config->listen[0], "0.0.0.0:7171");
     assert_in_range(config->workers, 1, 1024);
     assert_string_equal(config->control_socket, "/run/bondway/concentrator.sock");
-    assert_false(config->has_metrics);
+    assert_int_equal(config->metrics_listen.family, 0);
     assert_int_equal(config->n_allow_destinations, 0);
     assert_int_equal(config->n_deny_destinations, 0);
     assert_int_equal(config->hello_timeout_ms, 5000);
@@ -615,7 +616,7 @@ static void concentrator_names_all_mistakes(void **state)
         *state,
         "listen = [\"0.0.0.0:7171\", \"0.0.0.0\", \"0.0.0.0:7171\"];\n"
         "workers = 257;\n"
-        "metrics_listen = \"127.0.0.1:9172\";\n"
+        "metrics_listen = 9172;\n"
         "gateways = (\n"
         "  { name = \"home\"; key_file = \"@a\"; },\n"
         "  { name = \"branch\"; key_file = \"@a\"; },\n"
@@ -624,7 +625,8 @@ static void concentrator_names_all_mistakes(void **state)
         "\"192.0.2.1:7171\" or \"[::]:7171\"\n"
         "@f:1: listen holds \"0.0.0.0:7171\" twice; remove one\n"
         "@f:2: workers is 257; write a whole number from 0 to 256\n"
-        "@f:3: metrics_listen is not available in this version; remove it\n"
+        "@f:3: metrics_listen is 9172; write an address and port, such as \"192.0.2.1:7171\" or "
+        "\"[::]:7171\"\n"
         "@f:6: gateway \"branch\" has the key of \"home\"; make one of its own with bondway "
         "keygen\n"
         "@f:7: unknown key \"keyfile\"; did you mean \"key_file\"?\n"

@@ -1,0 +1,36 @@
+/* Prometheus text (exposition format 0.0.4) out of a daemon's status document: what is shown there
+ * and what is counted here cannot differ. Which figures, under which names, says a table of the
+ * daemon's. Names follow prometheus.io/docs/practices/naming: base units, _total for counters; and
+ * labels are names out of the configuration, so there is a bounded number of series. Pure. */
+#ifndef CORE_METRICS_H
+#define CORE_METRICS_H
+
+#include <event2/buffer.h>
+#include <json-c/json.h>
+
+#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
+enum metric_kind {
+    METRIC_GAUGE,
+    METRIC_COUNTER,
+    METRIC_STATE /* text, one of `states`: a series for each, 1 for the one that holds, else 0 */
+};
+
+/* One row: where the figure stands, and what it is called. */
+struct metric {
+    const char *list;  /* of objects with a "name", in the document; NULL: the document itself */
+    const char *label; /* the label that gets this name; NULL without a list */
+    const char *key;   /* in the object; a dot leads into an object in it: "flows.active" */
+    const char *name;
+    enum metric_kind kind;
+    double scale; /* the figure is so many base units: 0.001 for ms; 0: it is in them */
+    const char *help;
+    const char *state_label;
+    const char *const *states; /* ends with NULL */
+};
+
+/* Appends all of them; the table ends with a NULL name. A figure that is missing or null is left
+ * out. Returns 0, or -ENOMEM. */
+int metrics_write(struct evbuffer *out, const struct metric *table, struct json_object *status);
+
+#endif

@@ -1,0 +1,205 @@
+#include "core/web.h"
+
+#include <errno.h>
+#include <event2/bufferevent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/control.h"
+#include "core/list.h"
+#include "core/listener.h"
+
+struct web {
+    struct event_base *base;
+    struct listener *listener;
+    const struct web_page *pages;
+    void *arg;
+    struct list clients;
+    unsigned n_clients;
+};
+
+struct client {
+    struct web *web;
+    struct list node;
+    struct bufferevent *stream;
+};
+
+static const struct timeval patience = {.tv_sec = WEB_PATIENCE_S};
+
+/* The one way a client ends. */
+static void end(struct client *c)
+{
+    list_remove(&c->node);
+    c->web->n_clients--;
+    bufferevent_free(c->stream); /* closes its socket */
+    free(c);
+}
+
+static void on_sent(struct bufferevent *stream, void *arg)
+{
+    end(arg);
+}
+
+static void on_event(struct bufferevent *stream, short what, void *arg)
+{
+    end(arg);
+}
+
+/* What is written is all that he gets: he is hung up on when it is out. */
+static void answer(struct client *c, const char *status, const char *type, struct evbuffer *body,
+                   bool with_body)
+{
+    struct evbuffer *out = bufferevent_get_output(c->stream);
+
+    evbuffer_add_printf(out,
+                        "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                        "Connection: close\r\nCache-Control: no-store\r\n"
+                        "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
+                        "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
+                        "script-src 'unsafe-inline'; connect-src 'self'; img-src data:\r\n\r\n",
+                        status, type, evbuffer_get_length(body));
+    if (with_body)
+        evbuffer_add_buffer(out, body);
+    bufferevent_disable(c->stream, EV_READ);
+    bufferevent_setcb(c->stream, NULL, on_sent, on_event, c);
+}
+
+static void complain(struct client *c, const char *status)
+{
+    struct evbuffer *body = evbuffer_new();
+
+    if (!body) {
+        end(c);
+        return;
+    }
+    evbuffer_add_printf(body, "%s\n", status);
+    answer(c, status, "text/plain", body, true);
+    evbuffer_free(body);
+}
+
+static void send_page(struct client *c, const struct web_page *page, bool with_body)
+{
+    struct evbuffer *body = evbuffer_new();
+
+    if (body && page->write(c->web->arg, body) == 0)
+        answer(c, "200 OK", page->type, body, with_body);
+    else
+        complain(c, "500 Internal Server Error");
+    if (body)
+        evbuffer_free(body);
+}
+
+static const struct web_page *find_page(const struct web *web, const char *path)
+{
+    size_t len = strcspn(path, "?#");
+
+    for (const struct web_page *page = web->pages; page->path; page++) {
+        if (strlen(page->path) == len && strncmp(page->path, path, len) == 0)
+            return page;
+    }
+    return NULL;
+}
+
+/* line: METHOD SP PATH SP HTTP/1.x */
+static void on_request(struct client *c, char *line)
+{
+    char *path = strchr(line, ' ');
+    char *version = path ? strchr(path + 1, ' ') : NULL;
+
+    if (!version || strncmp(version, " HTTP/1.", 8) != 0) {
+        complain(c, "400 Bad Request");
+        return;
+    }
+    *path++ = *version = '\0';
+    bool is_get = strcmp(line, "GET") == 0;
+    const struct web_page *page = find_page(c->web, path);
+    if (!is_get && strcmp(line, "HEAD") != 0)
+        complain(c, "405 Method Not Allowed");
+    else if (!page)
+        complain(c, "404 Not Found");
+    else
+        send_page(c, page, is_get);
+}
+
+/* Nothing is done before the headers are whole: what they say does not matter here, but one who is
+ * answered too early may miss it, since unread bytes make a reset of our end. */
+static void on_readable(struct bufferevent *stream, void *arg)
+{
+    struct client *c = arg;
+    struct evbuffer *in = bufferevent_get_input(stream);
+    struct evbuffer_ptr found = evbuffer_search(in, "\r\n\r\n", 4, NULL);
+    char *line;
+
+    if (found.pos < 0) {
+        if (evbuffer_get_length(in) >= WEB_REQUEST_MAX)
+            end(c);
+        return;
+    }
+    line = evbuffer_readln(in, NULL, EVBUFFER_EOL_CRLF_STRICT);
+    evbuffer_drain(in, evbuffer_get_length(in));
+    if (line)
+        on_request(c, line);
+    else
+        end(c);
+    free(line);
+}
+
+static void on_accepted(void *arg, int fd, const struct addr *peer)
+{
+    struct web *web = arg;
+    struct client *c = web->n_clients < WEB_CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
+
+    if (c)
+        c->stream = bufferevent_socket_new(web->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (!c || !c->stream) {
+        free(c);
+        close(fd);
+        return;
+    }
+    c->web = web;
+    list_append(&web->clients, &c->node);
+    web->n_clients++;
+    bufferevent_setcb(c->stream, on_readable, NULL, on_event, c);
+    bufferevent_setwatermark(c->stream, EV_READ, 0, WEB_REQUEST_MAX);
+    bufferevent_set_timeouts(c->stream, &patience, &patience);
+    bufferevent_enable(c->stream, EV_READ | EV_WRITE);
+}
+
+int web_add_json(struct evbuffer *out, struct json_object *document)
+{
+    const char *text = document ? control_text(document) : NULL;
+    int err = text && evbuffer_add_printf(out, "%s\n", text) >= 0 ? 0 : -ENOMEM;
+
+    json_object_put(document);
+    return err;
+}
+
+int web_new(struct web **out, struct event_base *base, const struct addr *at,
+            const struct web_page *pages, void *arg)
+{
+    struct web *web = calloc(1, sizeof(*web));
+
+    if (!web)
+        return -ENOMEM;
+    *web = (struct web){.base = base, .pages = pages, .arg = arg};
+    list_init(&web->clients);
+    int err = listener_new(&web->listener, base, LISTENER_PLAIN, at, on_accepted, web);
+    if (err) {
+        free(web);
+        return err;
+    }
+    *out = web;
+    return 0;
+}
+
+void web_free(struct web *web)
+{
+    if (!web)
+        return;
+    listener_free(web->listener);
+    list_each(node, &web->clients) end(list_entry(node, struct client, node));
+    free(web);
+}

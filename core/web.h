@@ -1,0 +1,36 @@
+/* The small HTTP server of metrics_listen: a fixed set of pages, each made when it is asked for,
+ * from what the daemon knows; nothing can be changed by it. For a trusted network: it asks nobody
+ * who he is. GET and HEAD, one request for each connection, HTTP/1.1 (RFC 9110, 9112).
+ *
+ * Not libevent's evhttp: that takes any number of connections, and spins where descriptors run out,
+ * which a neighbour could use against the flows that this process is there for. */
+#ifndef CORE_WEB_H
+#define CORE_WEB_H
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <json-c/json.h>
+
+#include "core/addr.h"
+
+#define WEB_CLIENTS_MAX 16   /* one more is hung up on */
+#define WEB_REQUEST_MAX 8192 /* bytes, with its headers; who sends more is hung up on */
+#define WEB_PATIENCE_S 10    /* for a request to come, and for a page to be taken */
+
+struct web_page {
+    const char *path; /* "/metrics" */
+    const char *type; /* of its content */
+    /* Appends it. Returns 0, or -errno: then the client gets a 500. */
+    int (*write)(void *arg, struct evbuffer *out);
+};
+
+/* For web_page.write: the document (taken) in one line. Returns 0, or -ENOMEM, also for NULL. */
+int web_add_json(struct evbuffer *out, struct json_object *document);
+
+struct web;
+/* Listens. pages ends with a NULL path, and outlives it. Returns 0, or -errno. */
+int web_new(struct web **out, struct event_base *base, const struct addr *at,
+            const struct web_page *pages, void *arg);
+void web_free(struct web *web); /* NULL is fine; hangs up on everybody */
+
+#endif
