@@ -49,13 +49,15 @@ static void check_mptcp(struct findings *f)
 static void check_interception(struct findings *f, const struct gateway_config *config,
                                const char *nft)
 {
+    static const struct intercept_plan plan = {.take_new = true,
+                                               .carriers = {{UINT32_MAX, UINT32_MAX}}};
     char why[TEXT_MAX], *rules = NULL;
     size_t len;
     FILE *out = open_memstream(&rules, &len);
 
     if (!out)
         return;
-    intercept_write_rules(config, out);
+    intercept_write_table(config, &plan, out);
     fclose(out);
     if (nft_check(nft, rules, why, sizeof(why)) == 0)
         findings_add(f, FINDING_OK, "kernel", NULL, "nftables, with TPROXY");

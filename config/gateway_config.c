@@ -34,7 +34,7 @@ static const struct option_word unreachables[] = {
 };
 static const struct option_word actions[] = {
     {"proxy", RULE_PROXY, 0},
-    {"direct", RULE_DIRECT, OPTION_UNAVAILABLE},
+    {"direct", RULE_DIRECT, 0},
     {"refuse", RULE_REFUSE, 0},
     {NULL, 0, 0},
 };
@@ -174,7 +174,8 @@ static const struct option_row rule_rows[] = {
      .min = 1,
      .max = UPLINKS_MAX,
      .example = "[\"dsl\"]",
-     .help = "The uplinks that the flow may use; all, where absent."},
+     .help = "The uplinks that the flow may use; all, where absent. If direct: the first that can "
+             "carry it; where absent, the router's normal way."},
     {.name = "scheduler",
      .kind = OPTION_CHOICE,
      .words = schedulers,
@@ -190,7 +191,7 @@ static const struct option_row rule_rows[] = {
      .words = actions,
      .def = "\"proxy\"",
      RULE_AT(action),
-     .help = "proxy carries the flow, refuse resets it."},
+     .help = "proxy carries the flow, direct lets it go without us, refuse resets it."},
     {.name = NULL},
 };
 
@@ -258,7 +259,14 @@ static const struct option_row rows[] = {
      .max = UINT32_MAX,
      .def = "0x10000000",
      AT(firewall_mark),
-     .help = "The bits of the firewall mark that are ours."},
+     .help = "The bits of packets' marks that we set on what is taken from the LAN."},
+    {.name = "direct_mark",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = UINT32_MAX,
+     .def = "0x0f000000",
+     AT(direct_mark),
+     .help = "The bits of packets' and conntrack's marks that name the uplink of a direct flow."},
     {.name = "routing_table",
      .kind = OPTION_INTEGER,
      .min = 256,
@@ -454,6 +462,30 @@ static void check_action(struct option_file *file, const struct rule_config *rul
     }
 }
 
+/* The numbers of all uplinks must fit. */
+static void check_marks(struct option_file *file, const struct gateway_config *config)
+{
+    const config_setting_t *setting = config_lookup(&file->parsed, "direct_mark");
+    uint32_t mark = config->direct_mark, lowest = mark & -mark;
+
+    if (!mark) /* complained of */
+        return;
+    if (mark & config->firewall_mark)
+        option_complain(
+            file, setting ? setting : config_lookup(&file->parsed, "firewall_mark"),
+            "direct_mark and firewall_mark have bits in common; give each its own, such "
+            "as 0x0f000000 and 0x10000000");
+    if ((mark / lowest & (mark / lowest + 1)) != 0)
+        option_complain(file, setting,
+                        "direct_mark has gaps; write bits in a row, such as "
+                        "0x0f000000");
+    else if (mark / lowest < config->n_uplinks)
+        option_complain(file, setting,
+                        "direct_mark has too few bits to number %zu uplinks; write more in a row, "
+                        "such as 0x0f000000",
+                        config->n_uplinks);
+}
+
 /* What a rule leaves open is as it is outside of rules. */
 static void complete_rules(struct option_file *file, struct gateway_config *config)
 {
@@ -489,6 +521,7 @@ struct gateway_config *gateway_config_load(const char *path, FILE *complaints)
         check_lan_interfaces(&file, config);
         check_concentrators(&file, config);
         check_uplinks(&file, config);
+        check_marks(&file, config);
         complete_rules(&file, config);
     }
     option_file_close(&file);

@@ -79,6 +79,7 @@ struct gateway_config {
     char *control_socket;
     struct addr metrics_listen; /* family 0: none */
     uint32_t firewall_mark;     /* one or more bits, set on intercepted packets only */
+    uint32_t direct_mark;       /* bits in a row, one number for each uplink; of direct flows */
     uint32_t routing_table;     /* first of UPLINKS_MAX + 2 tables of ours */
     uint32_t rule_priority;     /* first of our policy rules */
     uint32_t dial_timeout_ms, idle_timeout_ms, half_closed_timeout_ms;

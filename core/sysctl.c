@@ -79,5 +79,6 @@ int sysctl_restore(struct sysctl_change *change)
     if (!change->changed)
         return 0;
     change->changed = false;
-    return sysctl_write(change->name, change->before);
+    int err = sysctl_write(change->name, change->before);
+    return err == -ENOENT ? 0 : err; /* it has gone, with its interface */
 }

@@ -21,7 +21,7 @@ struct sysctl_change {
 /* Writes value unless it is there already. Set again, it still remembers the first. Returns 0, or
  * -errno. */
 int sysctl_set(struct sysctl_change *change, const char *name, const char *value);
-/* Returns 0, or -errno. */
+/* Returns 0, also when the sysctl has gone, as an interface's goes with it; or -errno. */
 int sysctl_restore(struct sysctl_change *change);
 
 #endif

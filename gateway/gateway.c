@@ -76,14 +76,28 @@ struct gateway {
     struct flow_totals totals;
     uint64_t started_ms, next_id;
     enum interception interception;
+    struct intercept_plan plan; /* as nftables has it */
     bool stopping;
     struct log_limit crowded;
 };
 
 /* --- interception ------------------------------------------------------------------------- */
 
-static int apply_rules(struct gateway *g,
-                       void (*write_rules)(const struct gateway_config *, FILE *))
+typedef void write_ruleset(const struct gateway_config *config, const struct intercept_plan *plan,
+                           FILE *out);
+
+/* Uplinks may have come or gone since the last time. */
+static struct intercept_plan plan_now(const struct gateway *g, enum interception interception)
+{
+    struct intercept_plan plan = {.take_new = interception == INTERCEPT_ALL};
+    bool unused;
+
+    plan.carriers.of[0] = gauges_carriers(&g->gauges, g->uplinks, 4, &unused);
+    plan.carriers.of[1] = gauges_carriers(&g->gauges, g->uplinks, 6, &unused);
+    return plan;
+}
+
+static int apply_ruleset(struct gateway *g, write_ruleset *write, const struct intercept_plan *plan)
 {
     char *text = NULL, why[256] = "";
     size_t size;
@@ -91,28 +105,27 @@ static int apply_rules(struct gateway *g,
 
     if (!out)
         return -ENOMEM;
-    write_rules(g->config, out);
+    write(g->config, plan, out);
     fclose(out);
     int err = text ? guard_nft(g->guard, text, why, sizeof(why)) : -ENOMEM;
     free(text);
     if (err)
         log_error(LABEL, "nftables refused our table: %s", why[0] ? why : strerror(-err));
+    else
+        g->plan = *plan;
     return err;
 }
 
-static void write_removal(const struct gateway_config *config, FILE *out)
+static void write_removal(const struct gateway_config *config, const struct intercept_plan *plan,
+                          FILE *out)
 {
     intercept_write_removal(out);
 }
 
-static const struct {
-    void (*write_rules)(const struct gateway_config *config, FILE *out);
-    const char *says;
-} interceptions[] = {
-    [INTERCEPT_NONE] = {write_removal, "not intercepting"},
-    [INTERCEPT_RUNNING] = {intercept_write_running,
-                           "new LAN connections take the router's normal way; running ones go on"},
-    [INTERCEPT_ALL] = {intercept_write_rules, "intercepting: LAN connections take the bond"},
+static const char *const interceptions[] = {
+    [INTERCEPT_NONE] = "not intercepting",
+    [INTERCEPT_RUNNING] = "new LAN connections take the router's normal way; running ones go on",
+    [INTERCEPT_ALL] = "intercepting: LAN connections take the bond",
 };
 
 /* The policy routes stand while the table does: without them it would lead nowhere. */
@@ -120,15 +133,30 @@ static void set_interception(struct gateway *g, enum interception next)
 {
     if (g->interception == next)
         return;
+    struct intercept_plan plan = plan_now(g, next);
+    write_ruleset *write = next == INTERCEPT_NONE              ? write_removal
+                           : g->interception == INTERCEPT_NONE ? intercept_write_table
+                                                               : intercept_write_plan;
     int err = next == INTERCEPT_NONE ? 0 : routes_intercept(g->routes, true);
     if (err)
         log_error(LABEL, "cannot set the routes of intercepted packets: %s", strerror(-err));
-    if (err || apply_rules(g, interceptions[next].write_rules))
+    if (err || apply_ruleset(g, write, &plan))
         return;
     if (next == INTERCEPT_NONE)
         routes_intercept(g->routes, false);
     g->interception = next;
-    log_info(LABEL, "%s", interceptions[next].says);
+    log_info(LABEL, "%s", interceptions[next]);
+}
+
+/* New direct flows take other uplinks, where one that a rule names has come or gone. */
+static void steer(struct gateway *g)
+{
+    struct intercept_plan plan = plan_now(g, g->interception);
+    uint32_t changed = (plan.carriers.of[0] ^ g->plan.carriers.of[0]) |
+                       (plan.carriers.of[1] ^ g->plan.carriers.of[1]);
+
+    if (g->interception != INTERCEPT_NONE && changed & steering_uplinks(g->config))
+        apply_ruleset(g, intercept_write_plan, &plan);
 }
 
 /* Fail open: without a concentrator new connections go direct, unless refusal is asked for. */
@@ -136,11 +164,12 @@ static void decide_interception(struct gateway *g)
 {
     bool reachable = concentrators_choose(g->concentrators) != NULL;
     bool refuse = g->config->when_unreachable == UNREACHABLE_REFUSE;
+    bool stands = g->totals.active > 0 || (!g->stopping && steering_wanted(g->config));
 
     if (!g->stopping && (reachable || refuse))
         set_interception(g, INTERCEPT_ALL);
     else
-        set_interception(g, g->totals.active > 0 ? INTERCEPT_RUNNING : INTERCEPT_NONE);
+        set_interception(g, stands ? INTERCEPT_RUNNING : INTERCEPT_NONE);
 }
 
 /* Uplinks are probed towards the concentrator in use, or the last one that was: so that it is
@@ -164,12 +193,39 @@ static uint8_t family_of(const struct gateway *g)
     return g->config->concentrators[0].address.family;
 }
 
+/* Answers to direct flows come in by an uplink that need not be the router's normal way to where
+ * they come from: a strict reverse path check (RFC 3704) would drop them, a loose one lets them in.
+ */
+static void loosen_reverse_path(struct gateway *g, const struct uplink *u)
+{
+    const char *const scopes[] = {"all", u->config->interface};
+    char name[64], value[8];
+    char most = '0'; /* the greater of both counts: 2 is loose */
+
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof(name), "net/ipv4/conf/%s/rp_filter", scopes[i]);
+        if (sysctl_read(name, value, sizeof(value)) == 0 && value[0] > most)
+            most = value[0];
+    }
+    if (most != '1')
+        return;
+    int err = guard_sysctl(g->guard, name, "2");
+    if (err)
+        log_error(u->config->name, "cannot loosen its reverse path check for direct flows: %s",
+                  strerror(-err));
+    else
+        log_info(u->config->name, "reverse path check loosened for direct flows: %s was strict",
+                 name);
+}
+
 static void apply_routes(struct gateway *g, const struct uplink *u)
 {
     int err = routes_apply(g->routes, u);
 
     if (err)
         log_error(u->config->name, "cannot set its routes: %s", strerror(-err));
+    if (u->state != UPLINK_DOWN && steering_uplinks(g->config) & UINT32_C(1) << u->index)
+        loosen_reverse_path(g, u);
 }
 
 static void tell_uplink(struct gateway *g, const struct uplink *u)
@@ -244,6 +300,7 @@ static void all_follow(struct gateway *g)
     concentrators_uplinks_changed(g->concentrators);
     truth_look(g->truth);
     unproxied_update(g->unproxied);
+    steer(g);
 }
 
 static void on_uplink_changed(void *arg, const struct uplink *before, const struct uplink *now)

@@ -101,6 +101,22 @@ static bool is_mute(const struct gauge *g)
            !outlived_probes(g);
 }
 
+uint32_t gauges_carriers(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                         bool *none_alive)
+{
+    uint32_t usable = 0, alive = 0;
+
+    for (size_t i = 0; i < uplinks_count(uplinks); i++) {
+        if (!uplink_usable(uplinks_get(uplinks, i), family))
+            continue;
+        usable |= UINT32_C(1) << i;
+        if (gauge_verdict(&gauges->of[i]) != HEALTH_DEAD)
+            alive |= UINT32_C(1) << i;
+    }
+    *none_alive = !alive;
+    return alive ? alive : usable;
+}
+
 bool gauges_are_mute(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family)
 {
     size_t usable = 0, mute = 0;

@@ -71,6 +71,11 @@ bool gauges_look(struct gauges *gauges, const struct uplinks *uplinks, uint8_t f
 /* Whenever a capacity was measured: true when an uplink has become saturated, or is no more. */
 bool gauges_judge_saturation(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                              uint64_t now_ms);
+/* Those that lead somewhere, for what goes by one alone: bit i for uplink i. Where all that are
+ * usable are dead, as far as we know, it is rather the concentrator: then they are as good as each
+ * other, and *none_alive is true. */
+uint32_t gauges_carriers(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
+                         bool *none_alive);
 /* By every usable uplink no word comes from the concentrator: neither answers to probes nor, where
  * none was ever answered, a welcome. Then it is rather the concentrator that is silent. (Subflows
  * join one that hangs all the same: its kernel lets them.) */

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "core/netlink.h"
+#include "gateway/steering.h"
 
 #define REQUEST_BYTES 512
 #define FLUSH_ROUNDS 4
@@ -18,6 +19,7 @@
 struct installed {
     struct addr source;  /* the rules' `from`; family 0: no rules */
     struct cidr on_link; /* family 0: no such route */
+    uint32_t mark, mask; /* of the rules for direct flows; 0: none */
 };
 
 struct routes {
@@ -34,7 +36,7 @@ struct rule {
     const struct addr *source;
     const struct cidr *not_from; /* all other sources, and packets that have none yet */
     const char *interface;       /* the packet came in there */
-    uint32_t mark;
+    uint32_t mark, mask;
     bool specific_only; /* leave the table's default route alone */
 };
 
@@ -87,7 +89,7 @@ static int send_rule(struct netlink *nl, uint16_t type, const struct rule *rule)
         mnl_attr_put_strz(nlh, FRA_IIFNAME, rule->interface);
     if (rule->mark) {
         mnl_attr_put_u32(nlh, FRA_FWMARK, rule->mark);
-        mnl_attr_put_u32(nlh, FRA_FWMASK, rule->mark);
+        mnl_attr_put_u32(nlh, FRA_FWMASK, rule->mask);
     }
     if (rule->specific_only)
         mnl_attr_put_u32(nlh, FRA_SUPPRESS_PREFIXLEN, 0);
@@ -109,23 +111,52 @@ static int delete_rule(struct netlink *nl, const struct rule *rule)
 }
 
 /* Both priority and order matter: what this machine reaches without a default route (the LAN above
- * all) is reached from an uplink's address as before; everything else goes out of that uplink. */
+ * all) is reached as before; everything else of what the rule chooses goes out of that uplink. */
+static int each_uplink_rule(struct routes *r, uint32_t index, struct rule chosen,
+                            int (*apply)(struct netlink *, const struct rule *))
+{
+    struct rule specific = chosen;
+
+    chosen.priority = specific.priority = r->config->rule_priority + 1 + index;
+    chosen.table = r->config->routing_table + 1 + index;
+    specific.table = RT_TABLE_MAIN;
+    specific.specific_only = true;
+    int err = apply(r->nl, &specific);
+    return err ? err : apply(r->nl, &chosen);
+}
+
 static int each_source_rule(struct routes *r, uint32_t index, const struct addr *source,
                             int (*apply)(struct netlink *, const struct rule *))
 {
-    struct rule specific = {
-        .family = source->family,
-        .priority = r->config->rule_priority + 1 + index,
-        .table = RT_TABLE_MAIN,
-        .source = source,
-        .specific_only = true,
-    };
-    struct rule own = specific;
+    struct rule rule = {.family = source->family, .source = source};
 
-    own.table = r->config->routing_table + 1 + index;
-    own.specific_only = false;
-    int err = apply(r->nl, &specific);
-    return err ? err : apply(r->nl, &own);
+    return each_uplink_rule(r, index, rule, apply);
+}
+
+/* Without `iif`: what this machine sends has no such mark, and should the reverse path check ask by
+ * the mark of what comes from the LAN, the way back to there is a specific one. */
+static int each_mark_rule(struct routes *r, uint32_t index, uint8_t family,
+                          const struct installed *was,
+                          int (*apply)(struct netlink *, const struct rule *))
+{
+    struct rule rule = {.family = family, .mark = was->mark, .mask = was->mask};
+
+    return was->mark ? each_uplink_rule(r, index, rule, apply) : 0;
+}
+
+/* Direct flows are led to an uplink that a direct rule names. */
+static int lead_direct(struct routes *r, uint32_t index, uint8_t family, struct installed *was)
+{
+    bool named = steering_uplinks(r->config) & UINT32_C(1) << index;
+    struct installed next = *was;
+
+    next.mark = named ? steering_mark(r->config, index) : 0;
+    next.mask = named ? r->config->direct_mark : 0;
+    int err = each_mark_rule(r, index, family, &next, add_rule);
+    if (!err && (next.mark != was->mark || next.mask != was->mask))
+        err = each_mark_rule(r, index, family, was, delete_rule);
+    *was = next;
+    return err;
 }
 
 static void put_gateway(struct nlmsghdr *nlh, uint8_t family, const struct addr *gateway)
@@ -258,10 +289,12 @@ static int install(struct routes *r, const struct uplink *uplink, const struct u
     if (err)
         return err;
     struct addr before = was->source;
-    *was = (struct installed){.source = source, .on_link = network};
+    was->source = source;
+    was->on_link = network;
     if (before.family && !addr_equal_ip(&before, &source))
         err = each_source_rule(r, uplink->index, &before, delete_rule);
-    return err;
+    int also = lead_direct(r, uplink->index, source.family, was);
+    return err ? err : also;
 }
 
 static int uninstall(struct routes *r, const struct uplink *uplink, uint8_t family,
@@ -274,7 +307,9 @@ static int uninstall(struct routes *r, const struct uplink *uplink, uint8_t fami
     if (!was->source.family)
         return 0;
     int err = each_source_rule(r, uplink->index, &was->source, delete_rule);
-    int also = delete_route(r->nl, &out);
+    int also = each_mark_rule(r, uplink->index, family, was, delete_rule);
+    if (!also)
+        also = delete_route(r->nl, &out);
     if (was->on_link.base.family && !also)
         also = delete_route(r->nl, &on_link);
     memset(was, 0, sizeof(*was));
@@ -357,7 +392,8 @@ static int each_intercept_rule(struct routes *r, uint8_t family,
     struct rule rule = {.family = family,
                         .priority = r->config->rule_priority,
                         .table = r->config->routing_table,
-                        .mark = r->config->firewall_mark};
+                        .mark = r->config->firewall_mark,
+                        .mask = r->config->firewall_mark};
     int err = 0;
 
     for (size_t i = 0; i < r->config->n_lan_interfaces && !err; i++) {

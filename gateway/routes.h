@@ -1,6 +1,7 @@
 /* Our routing tables and policy rules, all tagged with ROUTES_PROTOCOL: one table for each uplink
- * with its default route, a rule `from ADDRESS` that leads there, the local table that TPROXY
- * needs, and the default route of what is not proxied. Nothing else is touched.
+ * with its default route, rules that lead there (`from ADDRESS`; `fwmark` for direct flows, where a
+ * rule of the configuration names the uplink), the local table that TPROXY needs, and the default
+ * route of what is not proxied. Nothing else is touched.
  *
  * table           priority       of the configuration's routing_table and rule_priority on
  * +0              +0             intercepted packets

@@ -79,35 +79,18 @@ static void follow(struct unproxied *u, uint8_t family, int chosen)
         log_info(LABEL, "IPv%u follows the main routing table: no uplink can carry it", family);
 }
 
-static bool leads_nowhere(const struct unproxied *u, size_t i)
-{
-    return gauge_verdict(&u->gauges->of[i]) == HEALTH_DEAD;
-}
-
-/* Where all are dead as far as we know, it is rather the concentrator: then they are as good as
- * each other, and the cheapest is taken at once, though its silence was noticed first. */
-static bool all_lead_nowhere(const struct unproxied *u, uint8_t family)
-{
-    for (size_t i = 0; i < uplinks_count(u->uplinks); i++) {
-        if (uplink_usable(uplinks_get(u->uplinks, i), family) && !leads_nowhere(u, i))
-            return false;
-    }
-    return true;
-}
-
 static uint64_t update_family(struct unproxied *u, uint8_t family, uint64_t now_ms)
 {
     struct following *f = &u->of[family == 6];
     size_t n = uplinks_count(u->uplinks);
     uint64_t again_ms;
+    bool none_alive;
+    uint32_t carriers = gauges_carriers(u->gauges, u->uplinks, family, &none_alive);
 
-    bool no_choice = all_lead_nowhere(u, family);
-
-    for (size_t i = 0; i < n; i++) {
-        bool usable = uplink_usable(uplinks_get(u->uplinks, i), family);
-        unproxied_note(&f->views[i], usable && (no_choice || !leads_nowhere(u, i)), now_ms);
-    }
-    int current = no_choice ? UNPROXIED_NONE : f->current;
+    for (size_t i = 0; i < n; i++)
+        unproxied_note(&f->views[i], carriers & UINT32_C(1) << i, now_ms);
+    /* The cheapest is taken at once then, though its silence was noticed first. */
+    int current = none_alive ? UNPROXIED_NONE : f->current;
     int chosen = unproxied_choose(f->views, n, current, now_ms, &again_ms);
     follow(u, family, chosen);
     return again_ms;

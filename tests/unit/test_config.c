@@ -285,12 +285,13 @@ static void gateway_rules(void **state)
         "  ports = (22, \"8000-8100\"); dscp = [0, 63]; uplinks = [\"lte\", \"dsl\"]; scheduler = "
         "\"bond\";\n"
         "  encryption = \"never\"; }, { name = \"all\"; ports = []; },\n"
+        "  { name = \"lte\"; action = \"direct\"; uplinks = [\"lte\"]; },\n"
         "  { name = \"none\"; action = \"refuse\"; });\n");
     char text[ADDR_TEXT];
     struct gateway_config *config = load_gateway(lab);
     assert_complaints(lab, "");
     assert_non_null(config);
-    assert_int_equal(config->n_rules, 3);
+    assert_int_equal(config->n_rules, 4);
     const struct rule_config *rule = &config->rules[0];
     assert_cidr(&rule->destinations[0], "198.51.100.0/24");
     assert_cidr(&rule->clients[0].network, "10.0.0.1/32");
@@ -316,8 +317,10 @@ static void gateway_rules(void **state)
     assert_int_equal(config->rules[1].action, RULE_PROXY);
     assert_int_equal(config->rules[1].n_ports, 0);
     assert_int_equal(config->rules[1].n_order, 0);
+    assert_int_equal(config->rules[2].action, RULE_DIRECT);
+    assert_int_equal(config->rules[2].uplinks, 2);
     assert_int_equal(config->rules[2].line, 8);
-    assert_int_equal(config->rules[2].action, RULE_REFUSE);
+    assert_int_equal(config->rules[3].action, RULE_REFUSE);
     gateway_config_free(config);
 }
 
@@ -343,6 +346,17 @@ static const struct mistake gateway_mistakes[] = {
     {"listen_port = (1);", "listen_port is a list; write a whole number from 1 to 65535"},
     {"listen_port = { };", "listen_port is a group; write a whole number from 1 to 65535"},
     {"firewall_mark = 0;", "firewall_mark is 0; write a whole number from 1 to 4294967295"},
+    {"direct_mark = 0;", "direct_mark is 0; write a whole number from 1 to 4294967295"},
+    {"direct_mark = 0x30000000;",
+     "direct_mark and firewall_mark have bits in common; give each its own, such as 0x0f000000 and "
+     "0x10000000"},
+    {"firewall_mark = 0x3000000;",
+     "direct_mark and firewall_mark have bits in common; give each its own, such as 0x0f000000 and "
+     "0x10000000"},
+    {"direct_mark = 0x500;", "direct_mark has gaps; write bits in a row, such as 0x0f000000"},
+    {"direct_mark = 0x80;",
+     "direct_mark has too few bits to number 2 uplinks; write more in a row, "
+     "such as 0x0f000000"},
     {"routing_table = 254;", "routing_table is 254; write a whole number from 256 to 4294967279"},
     {"rule_priority = 32766;", "rule_priority is 32766; write a whole number from 1 to 32000"},
     {"max_flows = -1;", "max_flows is -1; write a whole number from 1 to 1000000"},
@@ -402,9 +416,11 @@ static const struct mistake gateway_mistakes[] = {
      "uplinks is empty; write at least one: uplinks = [\"dsl\"];"},
     {"rules = ({ name = \"r\"; uplinks = [1]; });", "uplinks holds 1; each must be a name"},
     {"rules = ({ name = \"r\"; action = \"drop\"; });",
-     "action is \"drop\"; write \"proxy\" or \"refuse\""},
-    {"rules = ({ name = \"r\"; action = \"direct\"; });",
-     "action = \"direct\" is not available in this version; write \"proxy\" or \"refuse\""},
+     "action is \"drop\"; write \"proxy\", \"direct\" or \"refuse\""},
+    {"rules = ({ name = \"r\"; action = \"direct\"; scheduler = \"bond\"; });",
+     "rule \"r\" has action = \"direct\", where scheduler means nothing; remove it"},
+    {"rules = ({ name = \"r\"; action = \"direct\"; encryption = \"never\"; });",
+     "rule \"r\" has action = \"direct\", where encryption means nothing; remove it"},
     {"rules = ({ name = \"r\"; action = \"refuse\"; scheduler = \"bond\"; });",
      "rule \"r\" has action = \"refuse\", where scheduler means nothing; remove it"},
     {"rules = ({ name = \"r\"; action = \"refuse\"; uplinks = [\"lte\"]; });",
@@ -766,7 +782,7 @@ static void the_gateway_example_loads(void **state)
         assert_complaints(lab, "");
         assert_non_null(config);
         assert_int_equal(config->n_uplinks, 3);
-        assert_int_equal(config->n_rules, 3);
+        assert_int_equal(config->n_rules, 4);
         gateway_config_free(config);
         uncomment(text);
     }

@@ -58,9 +58,10 @@ static void change_all(struct guard *guard)
     char why[512], *text;
     size_t len;
     struct routes *routes;
+    static const struct intercept_plan plan = {.take_new = true};
     FILE *out = open_memstream(&text, &len);
 
-    intercept_write_rules(&config, out);
+    intercept_write_table(&config, &plan, out);
     fclose(out);
     if (guard_nft(guard, text, why, sizeof(why)))
         fail_msg("guard_nft: %s", why);

@@ -19,7 +19,9 @@
 #include "gateway/intercept.h"
 #include "gateway/nft.h"
 #include "gateway/routes.h"
+#include "gateway/rules.h"
 #include "tests/unit/netns.h"
+#include "tests/unit/pairs.h"
 
 #define PORT 7170
 
@@ -151,23 +153,33 @@ static void teardown(struct lab *lab)
 
 enum table { TABLE_ALL, TABLE_RUNNING, TABLE_NONE };
 
-static void load(const struct lab *lab, enum table table)
+/* anew: the whole table; otherwise it stands, and gets another plan. */
+static void load_plan(const struct lab *lab, enum table table, bool anew,
+                      const struct carriers *carriers)
 {
+    struct intercept_plan plan = {.take_new = table == TABLE_ALL, .carriers = *carriers};
     char nft[128], why[512], *text;
     size_t len;
     FILE *out = open_memstream(&text, &len);
 
     assert_int_equal(nft_find(nft, sizeof(nft)), 0);
-    if (table == TABLE_ALL)
-        intercept_write_rules(&lab->config, out);
-    else if (table == TABLE_RUNNING)
-        intercept_write_running(&lab->config, out);
-    else
+    if (table == TABLE_NONE)
         intercept_write_removal(out);
+    else if (anew)
+        intercept_write_table(&lab->config, &plan, out);
+    else
+        intercept_write_plan(&lab->config, &plan, out);
     fclose(out);
     if (nft_run(nft, text, why, sizeof(why)))
         fail_msg("%s in:\n%s", why, text);
     free(text);
+}
+
+static const struct carriers no_carriers;
+
+static void load(const struct lab *lab, enum table table)
+{
+    load_plan(lab, table, true, &no_carriers);
 }
 
 static struct link dial(const struct lab *lab, const char *to)
@@ -326,12 +338,12 @@ static void our_connections_survive(void **state)
     struct link v4 = dial(&lab, "203.0.113.80:80"), v6 = dial(&lab, "[2001:db8:9::80]:80");
     assert_true(v4.taken && v6.taken);
     for (int round = 0; round < 2; round++) {
-        load(&lab, TABLE_RUNNING);
+        load_plan(&lab, TABLE_RUNNING, round == 0, &no_carriers);
         assert_alive(&v4);
         assert_alive(&v6);
         assert_way(&lab, "203.0.113.80:80", false);
         assert_way(&lab, "[2001:db8:9::80]:80", false);
-        load(&lab, TABLE_ALL);
+        load_plan(&lab, TABLE_ALL, round == 0, &no_carriers);
         assert_alive(&v4);
         assert_alive(&v6);
         assert_way(&lab, "203.0.113.80:80", true);
@@ -368,6 +380,179 @@ static void passes_reverse_path_checks(void **state)
               "echo 1 > all/src_valid_mark");
     load(&lab, TABLE_ALL);
     assert_original(&lab, "203.0.113.80:80");
+    teardown(&lab);
+}
+
+/* ---- rules that nftables obeys ---- */
+
+#define RULES 7
+#define LISTED 3
+#define ROUNDS 40
+
+struct steered {
+    struct rule_config rules[RULES];
+    struct cidr destinations[RULES][LISTED];
+    struct client_match clients[RULES][LISTED];
+    struct port_range ports[RULES][LISTED];
+    int8_t dscp[RULES][LISTED];
+};
+
+static const char *const listed_destinations[] = {
+    "203.0.113.80",   "203.0.113.0/24",  "203.0.113.64/26", "198.51.96.0/20", "0.0.0.0/0",
+    "2001:db8:9::80", "2001:db8:9::/48", "2001:db8::/32",   "2001:db8:7::/48"};
+static const char *const listed_clients[] = {"10.0.0.2",         "10.0.0.0/30", "10.9.0.0/16",
+                                             "fd00::/64",        "fd01::/64",   "02:00:5e:10:00:01",
+                                             "02:00:5e:10:00:02"};
+static const struct port_range listed_ports[] = {
+    {80, 80}, {443, 443}, {79, 90}, {81, 500}, {1, 79}};
+static const int8_t listed_dscp[] = {0, 46, 10};
+
+#define ANY(list, seed) (list)[random_next(seed) % (sizeof(list) / sizeof((list)[0]))]
+
+static struct client_match any_client(uint32_t *seed)
+{
+    const char *text = ANY(listed_clients, seed);
+    struct client_match client = {0};
+
+    if (cidr_parse(&client.network, text))
+        assert_int_equal(mac_parse(&client.mac, text), 0);
+    return client;
+}
+
+static void make_rule(struct steered *s, size_t i, uint32_t *seed)
+{
+    struct rule_config *rule = &s->rules[i];
+
+    *rule = (struct rule_config){.destinations = s->destinations[i],
+                                 .clients = s->clients[i],
+                                 .ports = s->ports[i],
+                                 .dscp = s->dscp[i],
+                                 .uplinks = UINT32_MAX,
+                                 .action = (enum rule_action)(random_next(seed) % 3)};
+    snprintf(rule->name, sizeof(rule->name), "%zu", i);
+    rule->n_destinations = random_next(seed) % (LISTED + 1);
+    rule->n_clients = random_next(seed) % 2 * random_next(seed) % (LISTED + 1);
+    rule->n_ports = random_next(seed) % 2 * random_next(seed) % (LISTED + 1);
+    rule->n_dscp = random_next(seed) % 3 == 0;
+    for (size_t j = 0; j < LISTED; j++) {
+        assert_int_equal(cidr_parse(&rule->destinations[j], ANY(listed_destinations, seed)), 0);
+        rule->clients[j] = any_client(seed);
+        rule->ports[j] = ANY(listed_ports, seed);
+        rule->dscp[j] = ANY(listed_dscp, seed);
+    }
+    if (rule->action == RULE_DIRECT && random_next(seed) % 2) {
+        rule->uplinks = 3;
+        rule->n_order = 2;
+        rule->order[0] = 1;
+    }
+}
+
+/* What becomes of a connection, by what it meets. far: the listeners of the far host. */
+static enum rule_action fate(const struct lab *lab, const struct flow_key *key, const int far[2])
+{
+    bool v6 = key->destination.family == 6;
+    int before = netns_switch(lab->client_ns), client = mptcp_tcp_socket(key->destination.family);
+    int tos = key->dscp << 2, error = 0;
+    socklen_t len = sizeof(error);
+    struct sockaddr_storage ss;
+    struct pollfd p = {.fd = client, .events = POLLOUT};
+
+    assert_int_equal(setsockopt(client, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS,
+                                &tos, sizeof(tos)),
+                     0);
+    connect(client, (struct sockaddr *)&ss, addr_to_sockaddr(&key->destination, &ss));
+    netns_back(before);
+    if (poll(&p, 1, 5000) < 1)
+        fail_msg("no answer");
+    getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &len);
+    mptcp_reset(client);
+    if (error == ECONNREFUSED)
+        return RULE_REFUSE;
+    assert_int_equal(error, 0);
+    int taken = accept4(lab->taken[v6], NULL, NULL, SOCK_NONBLOCK);
+    int direct = accept4(far[key->destination.port == 443], NULL, NULL, SOCK_NONBLOCK);
+    assert_true((taken == -1) != (direct == -1));
+    close(taken == -1 ? direct : taken);
+    return taken == -1 ? RULE_DIRECT : RULE_PROXY;
+}
+
+static void assert_fates(const struct lab *lab, const int far[2], uint32_t *seed, size_t met[3])
+{
+    static const char *const to[] = {"203.0.113.80:80",      "203.0.113.82:80",
+                                     "203.0.113.82:443",     "[2001:db8:9::80]:80",
+                                     "[2001:db8:9::80]:443", "[2001:db8:9::82]:443"};
+    struct rules *rules = rules_new(&lab->config);
+
+    assert_non_null(rules);
+    for (size_t i = 0; i < sizeof(to) / sizeof(to[0]); i++) {
+        struct flow_key key = {.destination = parse(to[i]), .dscp = ANY(listed_dscp, seed)};
+        key.client = parse(key.destination.family == 6 ? "fd00::2" : "10.0.0.2");
+        assert_int_equal(mac_parse(&key.mac, "02:00:5e:10:00:01"), 0);
+        struct policy policy = rules_match(rules, &key);
+        enum rule_action found = fate(lab, &key, far);
+        if (found != policy.action)
+            fail_msg("to %s dscp %d: %d, but rule \"%s\" says %d", to[i], key.dscp, found,
+                     policy.rule, policy.action);
+        met[found]++;
+    }
+    rules_free(rules);
+}
+
+/* nftables and our own matcher agree, whatever the rules; and the same while new connections are
+ * not taken, but those that would be go direct. */
+static void nftables_obeys_the_rules(void **state)
+{
+    static const struct carriers all = {{3, 3}};
+    static struct steered s;
+    size_t met[3] = {0};
+    uint32_t seed = 1;
+    struct lab lab;
+
+    setup(&lab);
+    int before = netns_switch(lab.client_ns);
+    netns_run("ip link set eth0 address 02:00:5e:10:00:01 && ip route replace default via 10.0.0.1 "
+              "&& ip -6 route replace default via fd00::1");
+    netns_back(before);
+    before = netns_switch(lab.far_ns);
+    netns_run("ip addr add 203.0.113.82/32 dev lo && ip -6 addr add 2001:db8:9::82 dev lo nodad");
+    int far[2] = {lab.direct, start_listening("[::]:443", false)};
+    netns_back(before);
+    lab.config.direct_mark = 0xf000;
+    lab.config.n_uplinks = 2;
+    lab.config.rules = s.rules;
+    for (int round = 0; round < ROUNDS; round++) {
+        lab.config.n_rules = 1 + (size_t)round % RULES;
+        for (size_t i = 0; i < lab.config.n_rules; i++)
+            make_rule(&s, i, &seed);
+        load_plan(&lab, TABLE_ALL, true, round % 2 ? &all : &no_carriers);
+        assert_fates(&lab, far, &seed, met);
+    }
+    assert_true(met[RULE_PROXY] > ROUNDS && met[RULE_DIRECT] > ROUNDS / 2 &&
+                met[RULE_REFUSE] > ROUNDS / 2);
+    close(far[1]);
+    teardown(&lab);
+}
+
+/* What is refused stays refused when we fail open. */
+static void refuses_while_nothing_is_taken(void **state)
+{
+    struct rule_config rule = {.name = "none", .uplinks = UINT32_MAX, .action = RULE_REFUSE};
+    struct port_range http = {80, 80};
+    struct lab lab;
+
+    setup(&lab);
+    rule.ports = &http;
+    rule.n_ports = 1;
+    lab.config.rules = &rule;
+    lab.config.n_rules = 1;
+    for (int anew = 1; anew >= 0; anew--) {
+        struct flow_key key = {.destination = parse("203.0.113.80:80"), .dscp = 0};
+        int far[2] = {lab.direct, lab.direct};
+        load_plan(&lab, TABLE_RUNNING, anew, &no_carriers);
+        assert_int_equal(fate(&lab, &key, far), RULE_REFUSE);
+        key.destination = parse("[2001:db8:9::80]:80");
+        assert_int_equal(fate(&lab, &key, far), RULE_REFUSE);
+    }
     teardown(&lab);
 }
 
@@ -410,6 +595,8 @@ int main(void)
         cmocka_unit_test(our_connections_survive),
         cmocka_unit_test(goes_direct_where_nobody_listens),
         cmocka_unit_test(passes_reverse_path_checks),
+        cmocka_unit_test(nftables_obeys_the_rules),
+        cmocka_unit_test(refuses_while_nothing_is_taken),
         cmocka_unit_test(leaves_other_tables_alone),
         cmocka_unit_test(tells_what_nft_says),
     };

@@ -42,6 +42,18 @@ static void puts_back_the_first_value(void **state)
     assert_sysctl("net/ipv4/ip_default_ttl", "70");
 }
 
+/* An interface takes its sysctls with it. */
+static void what_has_gone_needs_no_putting_back(void **state)
+{
+    struct sysctl_change change = {0};
+
+    netns_run("ip link add gone type veth peer name peer");
+    assert_int_equal(sysctl_set(&change, "net/ipv4/conf/gone/rp_filter", "2"), 0);
+    assert_true(change.changed);
+    netns_run("ip link del gone");
+    assert_int_equal(sysctl_restore(&change), 0);
+}
+
 static void leaves_alone_what_is_right(void **state)
 {
     struct sysctl_change change = {0};
@@ -60,6 +72,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_and_refuses),
         cmocka_unit_test(puts_back_the_first_value),
+        cmocka_unit_test(what_has_gone_needs_no_putting_back),
         cmocka_unit_test(leaves_alone_what_is_right),
     };
 

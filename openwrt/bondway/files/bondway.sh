@@ -125,7 +125,8 @@ bondway_globals() {
 	bondway_settings globals '' \
 		text:scheduler text:encryption text:when_unreachable bool:route_unproxied \
 		text:packet_scheduler texts:bypass number:listen_port text:control_socket \
-		text:metrics_listen number:firewall_mark number:routing_table number:rule_priority \
+		text:metrics_listen number:firewall_mark number:direct_mark \
+		number:routing_table number:rule_priority \
 		text:dial_timeout text:idle_timeout text:half_closed_timeout number:max_flows
 }
 
