@@ -32,7 +32,7 @@ struct command {
 
 extern const struct command gateway_command, concentrator_command, status_command, flows_command,
     events_command, top_command, doctor_command, invite_command, join_command, remove_command,
-    keygen_command;
+    report_command, keygen_command;
 /* All of them, as they are listed; ends with NULL. */
 extern const struct command *const commands[];
 

@@ -4,7 +4,17 @@
 #include "cli/command.h"
 
 const struct command *const commands[] = {
-    &gateway_command, &concentrator_command, &status_command, &flows_command,
-    &events_command,  &top_command,          &doctor_command, &invite_command,
-    &join_command,    &remove_command,       &keygen_command, NULL,
+    &gateway_command,
+    &concentrator_command,
+    &status_command,
+    &flows_command,
+    &events_command,
+    &top_command,
+    &doctor_command,
+    &report_command,
+    &invite_command,
+    &join_command,
+    &remove_command,
+    &keygen_command,
+    NULL,
 };

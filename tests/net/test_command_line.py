@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 PROGRAM = os.environ.get("BONDWAY", str(Path(__file__).parents[2] / "build" / "cli" / "bondway"))
-COMMANDS = ["gateway", "concentrator", "status", "flows", "events", "top", "doctor", "invite", "join",
-            "remove", "keygen"]
+COMMANDS = ["gateway", "concentrator", "status", "flows", "events", "top", "doctor", "report",
+            "invite", "join", "remove", "keygen"]
 DAEMONS = ["gateway", "concentrator"]
 NAMING = ["invite", "join", "remove"]  # what takes an operand
 VIEWS = ["status", "flows", "events"]

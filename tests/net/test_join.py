@@ -159,6 +159,19 @@ def test_the_only_concentrator(conf):
     assert not (conf.parent / "old.key").exists()
 
 
+def test_no_right_to_write(conf, tmp_path):
+    """Not run as root: it says so, and nothing is half done."""
+    link = new_link(tmp_path)
+    tmp_path.chmod(0o700)
+    before = sorted(os.listdir(tmp_path))
+    result = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                             find_program(), "join", "--no-check", "-c", conf], input=link,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert (result.returncode, result.stderr) == (
+        2, f"{conf}: cannot be read: permission denied; run this as root\n")
+    assert sorted(os.listdir(tmp_path)) == before
+
+
 # --- Links that are pasted badly ------------------------------------------------------------------
 
 
