@@ -138,7 +138,7 @@ static void end_probing(struct examination *x)
     start_sizing(x);
 }
 
-static void on_answer(void *arg, uint64_t seq)
+static void on_answer(void *arg, uint64_t seq, uint64_t age_us)
 {
     struct examination *x = arg;
     struct checkup_result *r = x->result;
@@ -147,7 +147,7 @@ static void on_answer(void *arg, uint64_t seq)
         r->mtu = sizes[seq - SIZE_SEQ];
         finish(x);
     } else if (seq < x->sent && x->sent_us[seq] && x->stage < STAGE_SIZING) {
-        x->rtts_ms[r->answered++] = (double)(clock_now_us() - x->sent_us[seq]) / 1000;
+        x->rtts_ms[r->answered++] = (double)(clock_now_us() - age_us - x->sent_us[seq]) / 1000;
         x->sent_us[seq] = 0; /* a copy counts for nothing */
         if (r->answered == CHECKUP_PROBES)
             end_probing(x);

@@ -455,9 +455,10 @@ static void note_return(struct health *h, uint64_t seq, uint64_t now_us)
     h->good = next ? h->good + 1 : 1;
 }
 
-void health_answered(struct health *h, uint64_t seq, uint64_t now_us)
+void health_answered(struct health *h, uint64_t seq, uint64_t came_us)
 {
-    now_us = take_time(h, now_us);
+    uint64_t now_us = take_time(h, came_us);
+
     if (!h->n_sent || seq > h->newest_seq)
         return;
     struct health_probe *p = probe_of(h, seq);
@@ -465,7 +466,7 @@ void health_answered(struct health *h, uint64_t seq, uint64_t now_us)
         came(h, now_us, 0);
         return;
     }
-    uint64_t rtt_us = since(now_us, p->sent_us);
+    uint64_t rtt_us = since(came_us, p->sent_us);
     came(h, now_us, rtt_us);
     note_wait(h, now_us, rtt_us);
     p->answered = true;

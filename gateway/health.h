@@ -103,8 +103,9 @@ void health_init(struct health *h);
 
 /* A probe left. seq rises by one with each. */
 void health_sent(struct health *h, uint64_t seq, uint64_t now_us);
-/* Its answer came: late, twice or out of order as it may be. One that was never sent is ignored. */
-void health_answered(struct health *h, uint64_t seq, uint64_t now_us);
+/* Its answer came: late, twice or out of order as it may be. One that was never sent is ignored.
+ * came_us may be before the latest time that was told: it was read later. */
+void health_answered(struct health *h, uint64_t seq, uint64_t came_us);
 /* So many packets came in by the uplink since the last call. Call it every 15 ms while the uplink
  * carries traffic; the finer, the sooner is silence noticed. */
 void health_heard(struct health *h, uint64_t packets, uint64_t now_us);

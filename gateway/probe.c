@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/clock.h"
 #include "core/probe_packet.h"
 
 #define ANSWERS_PER_TURN 16
+#define AGE_MAX_US 1000000
 #define NONCE_RANDOM 4 /* of the nonce's bytes; a counter fills the rest */
 
 struct prober {
@@ -24,6 +26,39 @@ struct prober {
     void *arg;
 };
 
+/* What the wall clock says; where it was set meanwhile, or there is no stamp: it came just now. */
+static uint64_t age_us(struct msghdr *message)
+{
+    struct timespec now, stamp = {0};
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS &&
+            c->cmsg_len == CMSG_LEN(sizeof(stamp)))
+            memcpy(&stamp, CMSG_DATA(c), sizeof(stamp));
+    }
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t age =
+        ((int64_t)now.tv_sec - stamp.tv_sec) * 1000000 + (now.tv_nsec - stamp.tv_nsec) / 1000;
+    return age >= 0 && age <= AGE_MAX_US ? (uint64_t)age : 0;
+}
+
+static ssize_t receive(int fd, uint8_t *packet, size_t size, uint64_t *age)
+{
+    union {
+        struct cmsghdr aligned;
+        uint8_t bytes[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec into = {.iov_base = packet, .iov_len = size};
+    struct msghdr message = {.msg_iov = &into,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT);
+
+    *age = n >= 0 ? age_us(&message) : 0;
+    return n;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct prober *p = arg;
@@ -31,13 +66,14 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     struct probe probe;
 
     for (int i = 0; i < ANSWERS_PER_TURN; i++) {
-        ssize_t n = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
+        uint64_t age;
+        ssize_t n = receive(fd, packet, sizeof(packet), &age);
 
         if (n == -1 && errno != ECONNREFUSED && errno != EHOSTUNREACH && errno != ENETUNREACH)
             return;
         if (n == PROBE_SIZE && probe_read_answer(&p->keys, packet, &probe) == 0 &&
             probe.uplink == p->uplink)
-            p->answered(p->arg, probe.seq);
+            p->answered(p->arg, probe.seq, age);
     }
 }
 
@@ -66,9 +102,10 @@ static int open_socket(struct prober *p, struct event_base *base, const struct u
         socket(to->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (p->fd == -1)
         return -errno;
-    int err = bind_and_aim(p->fd, uplink, to);
+    int err = bind_and_aim(p->fd, uplink, to), on = 1;
     if (err)
         return err;
+    setsockopt(p->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
     p->readable = event_new(base, p->fd, EV_READ | EV_PERSIST, on_readable, p);
     return p->readable && event_add(p->readable, NULL) == 0 ? 0 : -ENOMEM;
 }

@@ -14,9 +14,10 @@
 
 struct prober;
 
-/* An answer to probe seq, which proves to be the concentrator's. From the event loop; it must not
- * free the prober. */
-typedef void prober_answered(void *arg, uint64_t seq);
+/* An answer to probe seq, which proves to be the concentrator's. It came age_us ago by the kernel's
+ * stamp: while the processor is busy it lies in the socket, and that is no delay of the uplink's.
+ * From the event loop; it must not free the prober. */
+typedef void prober_answered(void *arg, uint64_t seq, uint64_t age_us);
 
 /* Bound to the uplink as it is now: make another one when its address or interface changes. entry
  * must outlive it; port: where that concentrator answers. Returns 0, or -errno. */

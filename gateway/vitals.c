@@ -132,7 +132,7 @@ static void rest(struct vital *v)
         v->all->measured(v->all->arg);
 }
 
-static void on_answered(void *arg, uint64_t seq);
+static void on_answered(void *arg, uint64_t seq, uint64_t age_us);
 
 /* --- when to probe --- */
 
@@ -238,14 +238,14 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     set_timer(v, now_us);
 }
 
-static void on_answered(void *arg, uint64_t seq)
+static void on_answered(void *arg, uint64_t seq, uint64_t age_us)
 {
     struct vital *v = arg;
     uint64_t now_us = clock_now_us();
     struct gauge *gauge = &v->all->gauges->of[v->uplink];
 
     v->answers++;
-    health_answered(&gauge->health, seq, now_us);
+    health_answered(&gauge->health, seq, now_us - age_us);
     if (gauge->health.srtt_us)
         gauge->rtt_us = (uint32_t)gauge->health.srtt_us;
     capacity_answered(&gauge->capacity, (uint32_t)gauge->health.newest_rtt_us);

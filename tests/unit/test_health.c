@@ -147,6 +147,9 @@ static void the_delay_is_that_of_the_newest(void **state)
     health_sent(&h, ++seq, now);
     now += 90 * MS;
     assert_int_equal(health_delay_us(&h, now), 90 * MS); /* so long at least */
+    health_look(&h, now);
+    health_answered(&h, seq, now - 30 * MS); /* it lay unread */
+    assert_int_equal(health_delay_us(&h, now), 60 * MS);
 }
 
 /* ---- the beginning ---- */

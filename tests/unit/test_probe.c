@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "core/clock.h"
 #include "core/probe_packet.h"
 #include "gateway/probe.h"
 #include "tests/unit/netns.h"
@@ -29,6 +30,7 @@ struct world {
     struct addr peer;
     uint64_t answered[64];
     size_t n_answered;
+    uint64_t age_us; /* of the newest */
 };
 
 static int far_away; /* the concentrator's namespace */
@@ -41,12 +43,13 @@ static struct addr ip(const char *text)
     return a;
 }
 
-static void on_answered(void *arg, uint64_t seq)
+static void on_answered(void *arg, uint64_t seq, uint64_t age_us)
 {
     struct world *w = arg;
 
     assert_true(w->n_answered < 64);
     w->answered[w->n_answered++] = seq;
+    w->age_us = age_us;
 }
 
 static int listen_at(const struct addr *address, uint16_t port)
@@ -163,6 +166,25 @@ static void an_answer_tells_its_probe(void **state)
         exchange(&w, UINT64_MAX);
         world_end(&w);
     }
+}
+
+/* While nobody reads, an answer lies in the socket: how long, the kernel knows. */
+static void an_answer_tells_how_long_it_lay(void **state)
+{
+    uint8_t request[PROBE_SIZE];
+    struct world w;
+
+    world_new(&w, 4);
+    exchange(&w, 1);
+    assert_in_range(w.age_us, 0, 40000);
+    assert_int_equal(prober_send(w.prober, 2), 0);
+    struct probe p = hear(&w, request);
+    answer(&w, request, &p);
+    for (uint64_t begin_us = clock_now_us(); clock_now_us() - begin_us < 50000;)
+        continue; /* busy */
+    until_answered(&w, 2);
+    assert_in_range(w.age_us, 45000, 900000);
+    world_end(&w);
 }
 
 static void the_concentrator_learns_time_and_uplink(void **state)
@@ -348,6 +370,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_tells_its_probe),
+        cmocka_unit_test(an_answer_tells_how_long_it_lay),
         cmocka_unit_test(the_concentrator_learns_time_and_uplink),
         cmocka_unit_test(every_prober_has_nonces_of_its_own),
         cmocka_unit_test(what_is_no_answer_is_ignored),

@@ -177,6 +177,7 @@ static struct prober *probers[N]; /* one for each uplink at most */
 static size_t n_made;
 static int make_error;
 static bool inside_answer;
+static uint64_t unread_us; /* how long answers lie before they are read */
 
 int prober_new(struct prober **out, struct event_base *base, const struct uplink *uplink,
                const struct concentrator_entry *entry, uint16_t port, prober_answered *answered,
@@ -219,7 +220,7 @@ int prober_send(struct prober *p, uint64_t seq)
     l->bytes += PROBE_ROUND_TRIP_BYTES;
     for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
         if (!replies[i].to) {
-            replies[i] = (struct reply){p, now_us + l->rtt_us, seq};
+            replies[i] = (struct reply){p, now_us + l->rtt_us + unread_us, seq};
             return 0;
         }
     }
@@ -236,7 +237,7 @@ static void bring(struct reply *r)
         return;
     lines[p->line].packets++;
     inside_answer = true;
-    p->answered(p->arg, r->seq);
+    p->answered(p->arg, r->seq, unread_us);
     inside_answer = false;
 }
 
@@ -702,6 +703,16 @@ static void the_gauge_shows_the_round_trip(void **state)
     assert_int_equal(gauges.of[1].rtt_us, 70 * MS);
 }
 
+/* A busy processor reads late; the uplink is as near as ever. */
+static void what_lies_unread_is_no_delay(void **state)
+{
+    unread_us = 40 * MS;
+    be_up();
+    unread_us = 0;
+    assert_int_equal(gauges.of[0].rtt_us, 30 * MS);
+    assert_int_equal(health_delay_us(health(0), now_us), 30 * MS);
+}
+
 /* Answers to probes are no traffic: nothing streams, so nothing has fallen silent. */
 static void answers_are_no_traffic(void **state)
 {
@@ -756,6 +767,7 @@ int main(void)
         TEST(one_that_returns_is_asked_densely),
         TEST(an_unknown_one_is_searched),
         TEST(the_gauge_shows_the_round_trip),
+        TEST(what_lies_unread_is_no_delay),
         TEST(answers_are_no_traffic),
         TEST(a_full_uplink_shows_what_it_can),
     };
