@@ -34,8 +34,11 @@ static void print_headline(const struct screen *screen, struct json_object *answ
     screen_print(screen, PAINT_BOLD, "%s", view_text(answer, "role"));
     fprintf(screen->out, ": ");
     screen_print(screen, paint, "%s", state);
-    fprintf(screen->out, "\n  running %s, version %s\n",
+    fprintf(screen->out, "\n  running %s, version %s",
             units_time(view_number(answer, "uptime_s"), running), view_text(answer, "version"));
+    if (view_has(answer, "scheduler"))
+        fprintf(screen->out, ", scheduler %s", view_text(answer, "scheduler"));
+    fputc('\n', screen->out);
 }
 
 static void add_state(struct table *table, struct json_object *object)

@@ -102,6 +102,7 @@ struct json_object *report_status(const struct flow_context *c, struct gauges *g
     add_string(o, "version", BONDWAY_VERSION);
     add_decimal(o, "uptime_s", uptime_ms / 1000.0, 1);
     add_bool(o, "intercepting", intercepting);
+    add_string(o, "scheduler", scheduler_name(c->config->scheduler));
     for (size_t i = 0; i < concentrators_count(c->concentrators); i++) {
         struct concentrator_status status = concentrators_status(c->concentrators, i);
         json_object_array_add(list, concentrator_json(&status));

@@ -348,6 +348,11 @@ def run_overflow(runner: Runner) -> None:
     runner.run("overflow", read_command, ROOT / "tests/bench/overflow")
 
 
+def run_schedulers(runner: Runner) -> None:
+    runner.build("plain")
+    runner.run("schedulers", read_command, ROOT / "tests/bench/schedulers")
+
+
 def run_kernels(runner: Runner) -> None:
     runner.build("plain")
     for version in KERNELS:
@@ -359,10 +364,11 @@ STEPS: Dict[str, Callable[[Runner], None]] = {
     "fuzz": run_fuzz, "net": run_net,
     "openwrt": run_openwrt,
     "demo": run_demo, "bench": run_bench, "heal": run_heal, "scenarios": run_scenarios,
-    "overflow": run_overflow, "package": run_package, "kernels": run_kernels,
+    "overflow": run_overflow, "schedulers": run_schedulers, "package": run_package,
+    "kernels": run_kernels,
 }
-USUAL = [name for name in STEPS
-         if name not in ("cross", "bench", "heal", "scenarios", "overflow", "package", "kernels")]
+USUAL = [name for name in STEPS if name not in
+         ("cross", "bench", "heal", "scenarios", "overflow", "schedulers", "package", "kernels")]
 
 
 def give_back() -> None:

@@ -167,6 +167,15 @@ class Leads:
         wait_for(lambda: self.now() == uplink and time.monotonic() >= self.seen[-1][0] + seconds,
                  deadline, f"{uplink} in the lead")
 
+    def swap(self, lab: Lab, near: str, far: str, deadline: float, seconds: float) -> float:
+        """One uplink is nearer from now on, the other farther. Returns when that was, after that one
+        has led for so many seconds."""
+        begin = time.monotonic()
+        lab.uplink(far).set(delay=30)
+        lab.uplink(near).set(delay=10)
+        self.wait_for(near, deadline, seconds)
+        return begin
+
     def end(self) -> List[str]:
         self._stop.set()
         self._run.result()
@@ -220,6 +229,14 @@ def ask(lab: Lab, port: int) -> socket.socket:
     client = connect(lab.client, lab.destinations[0].address, port)
     assert len(read(client, TOLD)) == TOLD
     return client
+
+
+def set_weights(bond: Bonded, weights: Dict[str, int]) -> None:
+    """In the gateway's configuration, before it starts."""
+    text = bond.gateway_conf.read_text()
+    for name, weight in weights.items():
+        text = text.replace(f'name = "{name}";', f'name = "{name}"; weight = {weight};')
+    bond.gateway_conf.write_text(text)
 
 
 def spread_of(lab: Lab, bond: Bonded, count: int) -> Shares:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from statistics import median
-from typing import Dict
 
 from bonded import Bonded, Lab, Uplink
 from schedules import (PORTS, Exchanges, Leads, balance, delays_under_load, fall_silent,
-                       latency_rules, plain_rates, spread_of, stray_share, wait_for_use,
-                       wait_until_known)
+                       latency_rules, plain_rates, set_weights, spread_of, stray_share,
+                       wait_for_use, wait_until_known)
 from traffic import SLACK, Transfer
 
 FAILOVER = 'scheduler = "failover";\n'
-
-
-def set_weights(bond: Bonded, weights: Dict[str, int]) -> None:
-    text = bond.gateway_conf.read_text()
-    for name, weight in weights.items():
-        text = text.replace(f'name = "{name}";', f'name = "{name}"; weight = {weight};')
-    bond.gateway_conf.write_text(text)
 
 
 def test_failover_and_back():
@@ -51,10 +42,7 @@ def test_latency_follows_the_nearer_uplink():
         exchanges = Exchanges(lab.client, lab.destinations[0], PORTS["latency"])
         leads = Leads(bond, "latency")
         leads.wait_for("dsl", 10, 0.5)
-        begin = time.monotonic()
-        lab.uplink("dsl").set(delay=30)
-        lab.uplink("lte").set(delay=10)
-        leads.wait_for("lte", 10 * SLACK, 2)
+        begin = leads.swap(lab, "lte", "dsl", 10 * SLACK, 2)
         moved = leads.seen[-1][0]
         print(f"moves after {moved - begin:.1f} s")
         assert exchanges.percentile(0.5, moved + 0.5) < 0.045

@@ -14,8 +14,8 @@ UPLINK = {"name": str, "interface": str, "address": str, "state": str, "reason":
           "tx_bps": int, "mptcp": str}
 CONCENTRATOR = {"name": str, "address": str, "state": str, "rtt_ms": NUMBER, "warm": int}
 GATEWAY_STATUS = {
-    "role": str, "version": str, "uptime_s": NUMBER, "concentrators": [CONCENTRATOR],
-    "uplinks": [UPLINK],
+    "role": str, "version": str, "uptime_s": NUMBER, "scheduler": str,
+    "concentrators": [CONCENTRATOR], "uplinks": [UPLINK],
     "flows": {"active": int, "total": int, "failed": int, "direct": int, "tcp_fallback": int},
 }
 SUBFLOW = {"uplink": str, "role": str, "state": str, "rtt_ms": NUMBER, "rx_bytes": int,

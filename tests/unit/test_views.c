@@ -188,8 +188,9 @@ static enum exit_code show(enum exit_code (*view)(struct json_object *, const st
     "{\"name\":\"vps\",\"address\":\"198.51.100.1:7171\",\"state\":\"" state                       \
     "\",\"rtt_ms\":20.1,\"warm\":4}"
 #define GATEWAY(uplinks, concentrators)                                                            \
-    "{\"role\":\"gateway\",\"version\":\"1.2\",\"uptime_s\":11520.5,\"concentrators\":"            \
-    "[" concentrators "],\"uplinks\":[" uplinks "],\"flows\":{\"active\":12,\"total\":900,"        \
+    "{\"role\":\"gateway\",\"version\":\"1.2\",\"uptime_s\":11520.5,"                              \
+    "\"scheduler\":\"latency\",\"concentrators\":[" concentrators "],\"uplinks\":[" uplinks        \
+    "],\"flows\":{\"active\":12,\"total\":900,"                                                    \
     "\"failed\":3,\"direct\":0,\"tcp_fallback\":1}}"
 
 static void a_healthy_gateway(void **state)
@@ -197,7 +198,7 @@ static void a_healthy_gateway(void **state)
     assert_int_equal(show(view_status, GATEWAY(UPLINK_DSL, CONCENTRATOR("up"))), EXIT_WELL);
     assert_seen(
         "gateway: up\n"
-        "  running 3 h 12 min, version 1.2\n"
+        "  running 3 h 12 min, version 1.2, scheduler latency\n"
         "\n"
         "uplinks\n"
         "  NAME  INTERFACE  ADDRESS      STATE  ROLE    COST    RTT  LOSS       DOWN        UP  "
