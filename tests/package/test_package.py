@@ -177,6 +177,17 @@ def test_the_concentrator_runs_confined(machine, package):
     assert settings(machine)[1:] == before[1:]
 
 
+def test_one_command_sets_the_concentrator_up(machine, package):
+    """The service's user can read what root's command has written."""
+    install(machine, package)
+    link = machine.say("bondway", "invite", "home", "--address", "203.0.113.10")
+    assert re.search(r"^bondway1://203\.0\.113\.10:7171/\S+#home$", link, re.M)
+    start(machine, CONCENTRATOR)
+    assert re.search(r"^ +home ", machine.say("bondway", "status"), re.M)
+    machine.run("bondway", "invite", "branch", "--address", "203.0.113.10")
+    assert re.search(r"^ +branch ", machine.say("bondway", "status"), re.M)
+
+
 def test_the_gateway_runs_confined(machine, package):
     install(machine, package)
     before = settings(machine)
