@@ -29,6 +29,7 @@
 #include "gateway/page.h"
 #include "gateway/report.h"
 #include "gateway/routes.h"
+#include "gateway/ruleset.h"
 #include "gateway/truth.h"
 #include "gateway/unproxied.h"
 #include "gateway/vitals.h"
@@ -59,6 +60,7 @@ struct gateway {
     struct listener *listeners[2];
     struct uplinks *uplinks;
     struct routes *routes;
+    struct ruleset *ruleset;
     struct unproxied *unproxied; /* NULL: not asked for */
     struct paths_registry *paths;
     struct relay_group *relays;
@@ -157,6 +159,17 @@ static void steer(struct gateway *g)
 
     if (g->interception != INTERCEPT_NONE && changed & steering_uplinks(g->config))
         apply_ruleset(g, intercept_write_plan, &plan);
+}
+
+/* Also of what we have removed or replaced ourselves, when that has been followed already. */
+static void on_table_lost(void *arg)
+{
+    struct gateway *g = arg;
+
+    if (g->interception == INTERCEPT_NONE)
+        return;
+    log_warning(LABEL, "our nftables table is gone, as when a firewall restarts: putting it back");
+    apply_rules(g, interceptions[g->interception].write_rules);
 }
 
 /* Fail open: without a concentrator new connections go direct, unless refusal is asked for. */
@@ -849,6 +862,15 @@ static int start_web(struct gateway *g)
     return err;
 }
 
+static int start_ruleset(struct gateway *g)
+{
+    int err = ruleset_new(&g->ruleset, g->base, on_table_lost, g);
+
+    if (err)
+        log_error(LABEL, "cannot watch nftables: %s", strerror(-err));
+    return err;
+}
+
 static int start_control(struct gateway *g)
 {
     int err = control_new(&g->control, g->base, g->config->control_socket, commands, g);
@@ -884,8 +906,8 @@ static int start_loop(struct gateway *g)
 static int start(struct gateway *g)
 {
     static int (*const steps[])(struct gateway *) = {
-        check_bridges, start_loop,     start_listeners, start_control, start_web,
-        start_guard,   give_up_rights, start_uplinks,   start_paths,   start_carriers};
+        check_bridges, start_loop,     start_listeners, start_control, start_web,     start_guard,
+        start_ruleset, give_up_rights, start_uplinks,   start_paths,   start_carriers};
 
     raise_descriptors();
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -934,6 +956,7 @@ static int stop(struct gateway *g)
     uplinks_free(g->uplinks);
     web_free(g->web);
     control_free(g->control);
+    ruleset_free(g->ruleset);
     events_free(g->events);
     listener_free(g->listeners[0]);
     listener_free(g->listeners[1]);

@@ -75,6 +75,10 @@ def test_it_runs_follows_and_leaves(at_home):
     wait_for(lambda: bond.uplink("dsl")["state"] != "down", 20, "dsl back")
     assert procd.signals == 0
 
+    # The firewall restarts: fw4 empties the whole ruleset before it loads its own.
+    lab.router.run(["nft", "delete table inet bondway"])
+    wait_for(lambda: table(lab), 10, "interception again")
+
     # A setting changes: the same process is told to read it.
     router.config("bondway", configuration(lab, lte={"cost": "7"}))
     router.init("reload")
