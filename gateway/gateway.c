@@ -165,11 +165,12 @@ static void steer(struct gateway *g)
 static void on_table_lost(void *arg)
 {
     struct gateway *g = arg;
+    struct intercept_plan plan = plan_now(g, g->interception);
 
     if (g->interception == INTERCEPT_NONE)
         return;
     log_warning(LABEL, "our nftables table is gone, as when a firewall restarts: putting it back");
-    apply_rules(g, interceptions[g->interception].write_rules);
+    apply_ruleset(g, intercept_write_table, &plan);
 }
 
 /* Fail open: without a concentrator new connections go direct, unless refusal is asked for. */
