@@ -104,7 +104,7 @@ const struct command gateway_command = {
         "Runs on the router: takes the LAN's TCP connections, and carries each over all uplinks\n"
         "to the concentrator.",
     .options = gateway_options,
-    .notes = "A new configuration takes a restart; SIGTERM ends it in order, a second one at once.",
+    .notes = "SIGHUP reads the configuration anew; SIGTERM ends it in order, a second one at once.",
     .exit_status = "0 well, 1 failed, 2 wrong usage or configuration",
     .run = run_gateway,
 };

@@ -262,6 +262,7 @@ static const struct option_row rows[] = {
      .help = "The bits of packets' marks that we set on what is taken from the LAN."},
     {.name = "direct_mark",
      .kind = OPTION_INTEGER,
+     .flags = OPTION_FIXED, /* flows that run have it in conntrack */
      .min = 1,
      .max = UINT32_MAX,
      .def = "0x0f000000",
@@ -269,6 +270,7 @@ static const struct option_row rows[] = {
      .help = "The bits of packets' and conntrack's marks that name the uplink of a direct flow."},
     {.name = "routing_table",
      .kind = OPTION_INTEGER,
+     .flags = OPTION_FIXED,
      .min = 256,
      .max = UINT32_MAX - 16,
      .def = "7170",
@@ -276,6 +278,7 @@ static const struct option_row rows[] = {
      .help = "The first of ten routing tables that are ours."},
     {.name = "rule_priority",
      .kind = OPTION_INTEGER,
+     .flags = OPTION_FIXED,
      .min = 1,
      .max = 32000,
      .def = "7170",
@@ -394,6 +397,53 @@ static void check_lan_interfaces(struct option_file *file, const struct gateway_
     }
 }
 
+static size_t find_interface(const struct gateway_config *config, const char *interface)
+{
+    size_t at = 0;
+
+    while (at < config->n_uplinks && strcmp(config->uplinks[at].interface, interface) != 0)
+        at++;
+    return at;
+}
+
+/* Rather one that no connection has ever had to do with, or not of late. */
+static size_t find_place(const struct gateway_config *running, const struct uplink_config *places)
+{
+    size_t unused = 0, free_before = 0, free_now = 0;
+
+    while (unused < UPLINKS_MAX && places[unused].interface[0])
+        unused++;
+    while (free_before < UPLINKS_MAX &&
+           (places[free_before].name[0] || running->uplinks[free_before].name[0]))
+        free_before++;
+    while (places[free_now].name[0])
+        free_now++;
+    return unused < UPLINKS_MAX ? unused : free_before < UPLINKS_MAX ? free_before : free_now;
+}
+
+static void place_uplinks(struct gateway_config *config, const struct gateway_config *running)
+{
+    struct uplink_config places[UPLINKS_MAX] = {0};
+    size_t n = running->n_uplinks;
+
+    for (size_t i = 0; i < n; i++)
+        memcpy(places[i].interface, running->uplinks[i].interface, INTERFACE_NAME);
+    for (size_t i = 0; i < config->n_uplinks; i++) {
+        size_t at = find_interface(running, config->uplinks[i].interface);
+        if (at < running->n_uplinks)
+            places[at] = config->uplinks[i];
+    }
+    for (size_t i = 0; i < config->n_uplinks; i++) {
+        if (find_interface(running, config->uplinks[i].interface) < running->n_uplinks)
+            continue;
+        size_t at = find_place(running, places);
+        places[at] = config->uplinks[i];
+        n = at < n ? n : at + 1;
+    }
+    memcpy(config->uplinks, places, sizeof(places));
+    config->n_uplinks = n;
+}
+
 /* -1: there is none of that name. */
 static int uplink_index(const struct gateway_config *config, const char *name)
 {
@@ -507,7 +557,25 @@ static void complete_rules(struct option_file *file, struct gateway_config *conf
     }
 }
 
-struct gateway_config *gateway_config_load(const char *path, FILE *complaints)
+static void read_file(struct option_file *file, struct gateway_config *config,
+                      const struct gateway_config *running)
+{
+    option_read(file, rows, config);
+    check_lan_interfaces(file, config);
+    check_concentrators(file, config);
+    check_uplinks(file, config);
+    check_marks(file, config);
+    for (size_t i = 0; i < config->n_uplinks; i++)
+        config->uplinks[i].rank = (uint32_t)i;
+    if (running)
+        option_check_fixed(file, rows, config, running);
+    if (running && !file->failed)
+        place_uplinks(config, running);
+    complete_rules(file, config);
+}
+
+struct gateway_config *gateway_config_reload(const char *path, const struct gateway_config *running,
+                                             FILE *complaints)
 {
     struct option_file file;
     struct gateway_config *config = calloc(1, sizeof(*config));
@@ -516,19 +584,18 @@ struct gateway_config *gateway_config_load(const char *path, FILE *complaints)
         fprintf(complaints, "%s: out of memory; free some\n", path);
         return NULL;
     }
-    if (option_file_open(&file, path, complaints) == 0) {
-        option_read(&file, rows, config);
-        check_lan_interfaces(&file, config);
-        check_concentrators(&file, config);
-        check_uplinks(&file, config);
-        check_marks(&file, config);
-        complete_rules(&file, config);
-    }
+    if (option_file_open(&file, path, complaints) == 0)
+        read_file(&file, config, running);
     option_file_close(&file);
     if (!file.failed)
         return config;
     gateway_config_free(config);
     return NULL;
+}
+
+struct gateway_config *gateway_config_load(const char *path, FILE *complaints)
+{
+    return gateway_config_reload(path, NULL, complaints);
 }
 
 void gateway_config_free(struct gateway_config *config)

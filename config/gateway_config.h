@@ -38,6 +38,7 @@ struct uplink_config {
     char name[NAME_MAX_LENGTH + 1];
     char interface[INTERFACE_NAME];
     struct addr gateway, gateway6; /* family 0: found in the main table */
+    uint32_t rank;                 /* its place in the file's order, from 0 */
     uint32_t cost, weight;         /* weight 0: none */
     bool metered;
     uint64_t monthly_budget; /* bytes; 0: none */
@@ -55,7 +56,7 @@ struct rule_config {
     size_t n_ports;
     int8_t *dscp;
     size_t n_dscp;
-    uint32_t uplinks;           /* bit i: uplinks[i] may be used; all ones by default */
+    uint32_t uplinks;           /* bit i: that in place i may be used; all ones by default */
     uint8_t order[UPLINKS_MAX]; /* those that it names, in its order */
     size_t n_order;             /* 0: it names none */
     enum scheduler_kind scheduler;
@@ -86,8 +87,11 @@ struct gateway_config {
     uint32_t max_flows;
     struct concentrator_entry concentrators[CONCENTRATORS_MAX];
     size_t n_concentrators;
+    /* An uplink keeps its place for as long as the gateway runs, whatever a reload changes: that is
+     * its index everywhere. A place without a name is free; one that was left remembers the
+     * interface, which gets it back when it returns. */
     struct uplink_config uplinks[UPLINKS_MAX];
-    size_t n_uplinks;
+    size_t n_uplinks; /* places in use so far */
     struct rule_config *rules;
     size_t n_rules;
 };
@@ -95,6 +99,10 @@ struct gateway_config {
 /* Reads and validates the file and the key files it names. Writes every mistake to `complaints` as
  * "file:line: what is wrong; what to do". Returns the configuration, or NULL. */
 struct gateway_config *gateway_config_load(const char *path, FILE *complaints);
+/* Likewise, for a gateway that runs with `running`: complains also of what cannot change meanwhile.
+ * An uplink is the same when its interface is: it keeps its place under another name, too. */
+struct gateway_config *gateway_config_reload(const char *path, const struct gateway_config *running,
+                                             FILE *complaints);
 void gateway_config_free(struct gateway_config *config); /* wipes keys; NULL is fine */
 
 /* The table of all keys (config/option.h). */

@@ -1,7 +1,9 @@
 #include "config/option.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -384,6 +386,25 @@ void option_check_unique(struct option_file *file, const char *list, const char 
     }
 }
 
+void option_check_fixed(struct option_file *file, const struct option_row *rows, const void *now,
+                        const void *running)
+{
+    for (const struct option_row *row = rows; row->name; row++) {
+        uint32_t before, after;
+
+        if (!(row->flags & OPTION_FIXED))
+            continue;
+        assert(row->kind == OPTION_INTEGER && !(row->flags & OPTION_LIST));
+        memcpy(&before, (const char *)running + row->at, sizeof(before));
+        memcpy(&after, (const char *)now + row->at, sizeof(after));
+        if (before != after)
+            option_complain(file, config_lookup(&file->parsed, row->name),
+                            "%s cannot change from %" PRIu32 " to %" PRIu32
+                            " while this runs; restart it, or write %" PRIu32 " again",
+                            row->name, before, after, before);
+    }
+}
+
 void option_load_key(struct option_file *file, const char *list, size_t index, const char *path,
                      struct key *key)
 {
@@ -415,6 +436,8 @@ static void describe_row(const struct option_row *row, const char *indent, FILE 
     else if (row->def)
         fprintf(out, " = %s", row->def);
     fprintf(out, "\n%s    %s\n", indent, row->help);
+    if (row->flags & OPTION_FIXED)
+        fprintf(out, "%s    To change it, restart.\n", indent);
     if (row->kind != OPTION_GROUP)
         fprintf(out, "%s    %s%s\n", indent,
                 row->flags & OPTION_LIST ? "A list; each is " : "Write ",

@@ -38,6 +38,7 @@ enum option_flag {
     OPTION_LIST = 2,        /* any number of values: a malloced array, and count_at its size_t */
     OPTION_IN_PLACE = 4,    /* the list's array stands in the struct itself: at most max values */
     OPTION_UNAVAILABLE = 8, /* planned: known, but refused in this version */
+    OPTION_FIXED = 16,      /* of an integer: cannot change while the daemon runs */
 };
 
 /* A table of these ends with a NULL word. */
@@ -88,6 +89,9 @@ void option_file_close(struct option_file *file);
 /* Fills *into (zeroed) from the file's keys and the rows' defaults, complaining of what is wrong.
  * Whatever the outcome, option_free() is due. */
 void option_read(struct option_file *file, const struct option_row *rows, void *into);
+/* Complains of each OPTION_FIXED integer whose value in *now differs from that in *running. */
+void option_check_fixed(struct option_file *file, const struct option_row *rows, const void *now,
+                        const void *running);
 /* Frees what option_read() made in *into, not *into itself. */
 void option_free(const struct option_row *rows, void *into);
 

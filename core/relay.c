@@ -129,6 +129,14 @@ struct relay_group *relay_group_new(struct event_base *base, const struct relay_
     return g;
 }
 
+void relay_group_set_limits(struct relay_group *g, const struct relay_limits *limits)
+{
+    g->limits = *limits;
+    g->sweep_interval = sweep_interval(limits);
+    if (event_pending(g->sweep, EV_TIMEOUT, NULL))
+        event_add(g->sweep, &g->sweep_interval);
+}
+
 void relay_group_free(struct relay_group *g)
 {
     if (!g)

@@ -34,6 +34,7 @@ struct relay_limits {        /* overrun by a quarter of the shorter one, or 15 s
 };
 struct relay_group *relay_group_new(struct event_base *base, const struct relay_limits *limits);
 void relay_group_free(struct relay_group *group); /* its relays must be gone */
+void relay_group_set_limits(struct relay_group *group, const struct relay_limits *limits);
 /* active() is called when bytes move, at most every 50 ms: it may not end a relay. */
 void relay_group_watch_activity(struct relay_group *group, void (*active)(void *arg), void *arg);
 struct buffer_pool *relay_group_pool(struct relay_group *group);

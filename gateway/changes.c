@@ -67,7 +67,7 @@ void changes_path(struct events *events, const struct uplink *uplink, const char
                   const char *reason, uint32_t token)
 {
     struct event_note note = {.kind = "path",
-                              .name = uplink->config->name,
+                              .name = uplink_name(uplink),
                               .what = what,
                               .reason = reason,
                               .figures = json_object_new_object()};
@@ -102,5 +102,20 @@ void changes_concentrator(struct events *events, enum concentrator_state before,
 
     add_text(note.figures, "address", addr_format(&now->entry->address, text));
     add_rtt(note.figures, now->rtt_us);
+    events_add(events, &note);
+}
+
+void changes_removed(struct events *events, const char *kind, const char *name)
+{
+    struct event_note note = {.kind = kind, .name = name, .what = "removed"};
+
+    events_add(events, &note);
+}
+
+void changes_reload(struct events *events, const char *why)
+{
+    struct event_note note = {
+        .kind = "gateway", .name = "", .what = why ? "not reloaded" : "reloaded", .reason = why};
+
     events_add(events, &note);
 }

@@ -26,5 +26,10 @@ void changes_path(struct events *events, const struct uplink *uplink, const char
 void changes_worth(struct events *events, const struct uplink *uplink, const struct worth *worth);
 void changes_concentrator(struct events *events, enum concentrator_state before,
                           const struct concentrator_status *now);
+/* An uplink or a concentrator (kind) is no longer configured. */
+void changes_removed(struct events *events, const char *kind, const char *name);
+/* The gateway has taken another configuration, or (why it has not) has kept the one it had; why may
+ * be NULL. */
+void changes_reload(struct events *events, const char *why);
 
 #endif

@@ -33,7 +33,7 @@ struct examination {
     struct checkup *all;
     struct checkup_result *result;
     enum stage stage;
-    struct station station;
+    struct station *station;
     struct trunk *trunk;
     struct prober *prober;
     struct event *timer;
@@ -171,7 +171,7 @@ static void probe(struct examination *x)
 static void start_probing(struct examination *x)
 {
     const struct concentrator_entry *entry = x->all->entry;
-    uint16_t port = x->station.probe_port ? x->station.probe_port : entry->address.port;
+    uint16_t port = x->station->probe_port ? x->station->probe_port : entry->address.port;
 
     x->stage = STAGE_PROBING;
     if (x->result->error == ECONNREFUSED ||
@@ -224,7 +224,7 @@ static void dialled(struct examination *x)
 static void on_welcomed(void *arg)
 {
     struct examination *x = arg;
-    int64_t theirs_ms = (int64_t)clock_boot_ms() + x->station.clock_offset_ms;
+    int64_t theirs_ms = (int64_t)clock_boot_ms() + x->station->clock_offset_ms;
 
     x->result->welcomed = true;
     x->result->has_clock = true;
@@ -251,11 +251,12 @@ static int start(struct examination *x, size_t index)
     struct schedule only = {.order = {(uint8_t)index}, .n_order = 1};
 
     only.roles[index] = ROLE_ACTIVE;
-    x->station.entry = x->all->entry;
-    x->station.clock_offset_ms = (int64_t)(clock_wall_ms() - clock_boot_ms());
+    x->station = station_new(x->all->entry);
     x->timer = evtimer_new(x->all->base, on_timer, x);
-    x->trunk = trunk_new(&x->all->context, &x->station, &only, &dial_events, x);
-    if (!x->timer || !x->trunk)
+    if (!x->station || !x->timer)
+        return -ENOMEM;
+    x->trunk = trunk_new(&x->all->context, x->station, &only, &dial_events, x);
+    if (!x->trunk)
         return -ENOMEM;
     x->all->pending++;
     return 0;
@@ -288,6 +289,7 @@ static void close_all(struct checkup *all)
 {
     for (size_t i = 0; i < UPLINKS_MAX; i++) {
         trunk_free(all->of[i].trunk);
+        station_release(all->of[i].station);
         prober_free(all->of[i].prober);
         if (all->of[i].timer)
             event_free(all->of[i].timer);

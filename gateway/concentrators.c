@@ -29,7 +29,7 @@ static const struct timeval silence_patience = {.tv_sec = 1};
 
 struct concentrator {
     struct concentrators *all;
-    struct station station;
+    struct station *station;
     enum concentrator_state state;
     char reason[160];
     struct list warm; /* of struct warm, dialling ones too */
@@ -55,9 +55,10 @@ struct concentrators {
     concentrators_changed *changed;
     void *arg;
     size_t count;
-    struct concentrator list[CONCENTRATORS_MAX];
-    size_t current;   /* where new flows go */
-    struct list dead; /* of struct warm, until the reaper comes */
+    struct concentrator *list[CONCENTRATORS_MAX]; /* in order of preference */
+    struct concentrator *leaving; /* no longer configured, and in use until others are known */
+    struct concentrator *current; /* where new flows go; NULL: the last one is gone */
+    struct list dead;             /* of struct warm, until the reaper comes */
     struct event *reaper, *silence, *moved;
 };
 
@@ -124,9 +125,11 @@ static void keep_in(struct concentrator *c, uint32_t ms)
     event_add(c->keep, &tv);
 }
 
+static struct concentrator_status status_of(const struct concentrator *c);
+
 static void tell(const struct concentrator *c, enum concentrator_state before)
 {
-    struct concentrator_status now = concentrators_status(c->all, (size_t)(c - c->all->list));
+    struct concentrator_status now = status_of(c);
 
     changes_concentrator(c->all->context->events, before, &now);
 }
@@ -137,7 +140,7 @@ static void set_state(struct concentrator *c, enum concentrator_state state, con
     bool same = before == state && strcmp(reason, c->reason) == 0;
 
     if (state == CONCENTRATOR_DOWN && strcmp(reason, c->reason) != 0)
-        log_warning(c->station.entry->name, "down: %s", reason);
+        log_warning(c->station->entry->name, "down: %s", reason);
     snprintf(c->reason, sizeof(c->reason), "%s", reason);
     c->state = state;
     if (state == CONCENTRATOR_UP && before != state) {
@@ -146,8 +149,10 @@ static void set_state(struct concentrator *c, enum concentrator_state state, con
     }
     if (!same)
         tell(c, before);
-    if (before != state)
-        c->all->changed(c->all->arg);
+    if (before == state)
+        return;
+    event_active(c->all->reaper, 0, 0); /* one that is leaving may be gone now */
+    c->all->changed(c->all->arg);
 }
 
 static void bury(struct warm *w)
@@ -187,13 +192,13 @@ static void on_welcomed(void *arg)
     if (!c)
         return;
     w->welcomed_ms = clock_now_ms();
-    if (c->station.challenged_ms && c->start_up_ends_ms < w->welcomed_ms &&
-        w->welcomed_ms - c->station.challenged_ms < TOKEN_REFRESH_MS)
-        c->start_up_ends_ms = c->station.challenged_ms + START_UP_MS;
+    if (c->station->challenged_ms && c->start_up_ends_ms < w->welcomed_ms &&
+        w->welcomed_ms - c->station->challenged_ms < TOKEN_REFRESH_MS)
+        c->start_up_ends_ms = c->station->challenged_ms + START_UP_MS;
     c->failures = 0;
     if (c->state != CONCENTRATOR_UP)
-        log_info(c->station.entry->name, "up address=%s uplink=%s connect_ms=%u mptcp=%s",
-                 addr_format(&c->station.entry->address, at), trunk_first_uplink(w->trunk),
+        log_info(c->station->entry->name, "up address=%s uplink=%s connect_ms=%u mptcp=%s",
+                 addr_format(&c->station->entry->address, at), trunk_first_uplink(w->trunk),
                  trunk_connect_ms(w->trunk), trunk_is_mptcp(w->trunk) ? "yes" : "no");
     set_state(c, CONCENTRATOR_UP, "");
     keep_in(c, 0);
@@ -218,7 +223,7 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
     keep_in(c, RETRY_FIRST_MS << doublings);
     /* Those that wait may be dead without knowing, and would keep us from asking again. */
     bury_warm(c, UINT_MAX);
-    concentrator_explain(c->station.entry, why, error, reason, sizeof(reason));
+    concentrator_explain(c->station->entry, why, error, reason, sizeof(reason));
     set_state(c, CONCENTRATOR_DOWN, reason);
 }
 
@@ -240,10 +245,10 @@ static bool dial_one(struct concentrator *c, bool asks_token)
 
     if (!w)
         return false;
-    gauges_place(cs->context->gauges, cs->context->uplinks, c->station.entry->address.family,
+    gauges_place(cs->context->gauges, cs->context->uplinks, c->station->entry->address.family,
                  &demand, &schedule);
     w->concentrator = c;
-    w->trunk = trunk_new(cs->context, &c->station, &schedule, &warm_events, w);
+    w->trunk = trunk_new(cs->context, c->station, &schedule, &warm_events, w);
     if (!w->trunk) {
         free(w);
         return false;
@@ -265,7 +270,7 @@ static bool refreshes_token(const struct concentrator *c, uint64_t now_ms)
 /* One that waits makes room for one that asks. */
 static void refresh_token(struct concentrator *c, uint64_t now_ms)
 {
-    uint64_t age_ms = now_ms - c->station.challenged_ms;
+    uint64_t age_ms = now_ms - c->station->challenged_ms;
 
     if (age_ms >= TOKEN_REFRESH_MS) {
         bury_warm(c, 1);
@@ -298,10 +303,75 @@ static void on_keep(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static void concentrator_free(struct concentrator *c)
+{
+    if (!c)
+        return;
+    list_each(node, &c->warm) bury(list_entry(node, struct warm, node));
+    if (c->keep)
+        event_free(c->keep);
+    station_release(c->station);
+    free(c);
+}
+
+static struct concentrator *concentrator_new(struct concentrators *cs,
+                                             const struct concentrator_entry *entry)
+{
+    struct concentrator *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    c->all = cs;
+    list_init(&c->warm);
+    c->station = station_new(entry);
+    c->keep = evtimer_new(cs->context->base, on_keep, c);
+    if (!c->station || !c->keep) {
+        concentrator_free(c);
+        return NULL;
+    }
+    keep_in(c, 0);
+    return c;
+}
+
+/* While nothing is known of the others, one that leaves is better than none. */
+static bool is_needed(const struct concentrators *cs, const struct concentrator *c)
+{
+    bool all_known = true;
+
+    for (size_t i = 0; i < cs->count; i++) {
+        if (cs->list[i]->state == CONCENTRATOR_UP)
+            return false;
+        all_known = all_known && cs->list[i]->state != CONCENTRATOR_UNKNOWN;
+    }
+    return c->state == CONCENTRATOR_UP && !all_known;
+}
+
+/* It is no longer configured. Its connections hold the station, and run to their end. */
+static void dismiss(struct concentrator *c)
+{
+    struct concentrators *cs = c->all;
+
+    if (cs->current == c)
+        cs->current = NULL;
+    concentrator_free(c);
+}
+
+static void reap_leaving(struct concentrators *cs)
+{
+    struct concentrator *c = cs->leaving;
+
+    if (!c || is_needed(cs, c))
+        return;
+    cs->leaving = NULL;
+    dismiss(c);
+    cs->changed(cs->arg);
+}
+
 static void on_reap(evutil_socket_t fd, short what, void *arg)
 {
     struct concentrators *cs = arg;
 
+    reap_leaving(cs);
     list_each(node, &cs->dead)
     {
         struct warm *w = list_entry(node, struct warm, node);
@@ -314,21 +384,6 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
 static void on_silence(evutil_socket_t fd, short what, void *arg);
 static void on_moved(evutil_socket_t fd, short what, void *arg);
 
-static int init_one(struct concentrators *cs, struct concentrator *c,
-                    const struct concentrator_entry *entry)
-{
-    c->all = cs;
-    c->station.entry = entry;
-    /* A guess: right where the wall clock is; a challenge corrects it elsewhere. */
-    c->station.clock_offset_ms = (int64_t)(clock_wall_ms() - clock_boot_ms());
-    list_init(&c->warm);
-    c->keep = evtimer_new(cs->context->base, on_keep, c);
-    if (!c->keep)
-        return -ENOMEM;
-    keep_in(c, 0);
-    return 0;
-}
-
 int concentrators_new(struct concentrators **out, const struct trunk_context *context,
                       const struct gateway_config *config, concentrators_changed *changed,
                       void *arg)
@@ -338,7 +393,6 @@ int concentrators_new(struct concentrators **out, const struct trunk_context *co
     if (!cs)
         return -ENOMEM;
     cs->context = context;
-    cs->config = config;
     cs->changed = changed;
     cs->arg = arg;
     list_init(&cs->dead);
@@ -346,14 +400,13 @@ int concentrators_new(struct concentrators **out, const struct trunk_context *co
     cs->silence = evtimer_new(context->base, on_silence, cs);
     cs->moved = event_new(context->base, -1, 0, on_moved, cs);
     int err = cs->reaper && cs->silence && cs->moved ? 0 : -ENOMEM;
-    for (size_t i = 0; !err && i < config->n_concentrators; i++) {
-        err = init_one(cs, &cs->list[i], &config->concentrators[i]);
-        cs->count++;
-    }
+    if (!err)
+        err = concentrators_reload(cs, config);
     if (err) {
         concentrators_free(cs);
         return err;
     }
+    cs->current = cs->list[0];
     *out = cs;
     return 0;
 }
@@ -362,11 +415,10 @@ void concentrators_free(struct concentrators *cs)
 {
     if (!cs)
         return;
-    for (size_t i = 0; i < cs->count; i++) {
-        list_each(node, &cs->list[i].warm) bury(list_entry(node, struct warm, node));
-        if (cs->list[i].keep)
-            event_free(cs->list[i].keep);
-    }
+    for (size_t i = 0; i < cs->count; i++)
+        concentrator_free(cs->list[i]);
+    concentrator_free(cs->leaving);
+    cs->leaving = NULL;
     on_reap(-1, 0, cs);
     if (cs->reaper)
         event_free(cs->reaper);
@@ -377,9 +429,91 @@ void concentrators_free(struct concentrators *cs)
     free(cs);
 }
 
-static struct concentrator *of_station(struct station *station)
+/* NULL: it is no longer configured. */
+static struct concentrator *of_station(const struct concentrators *cs,
+                                       const struct station *station)
 {
-    return list_entry(station, struct concentrator, station);
+    for (size_t i = 0; i < cs->count; i++) {
+        if (cs->list[i]->station == station)
+            return cs->list[i];
+    }
+    return cs->leaving && cs->leaving->station == station ? cs->leaving : NULL;
+}
+
+static struct concentrator *find_same(const struct concentrators *cs,
+                                      const struct concentrator_entry *entry)
+{
+    for (size_t i = 0; i < cs->count; i++) {
+        if (station_is(cs->list[i]->station, entry))
+            return cs->list[i];
+    }
+    return cs->leaving && station_is(cs->leaving->station, entry) ? cs->leaving : NULL;
+}
+
+static bool is_listed(const struct concentrators *cs, const struct concentrator *c)
+{
+    for (size_t i = 0; i < cs->count; i++) {
+        if (cs->list[i] == c)
+            return true;
+    }
+    return false;
+}
+
+/* One that was configured before. */
+static void let_go(struct concentrators *cs, struct concentrator *c)
+{
+    if (!c || is_listed(cs, c))
+        return;
+    changes_removed(cs->context->events, "concentrator", c->station->entry->name);
+    if (cs->current == c && is_needed(cs, c))
+        cs->leaving = c;
+    else
+        dismiss(c);
+}
+
+/* The new list, of those there are and new ones. On failure the new ones are gone again. */
+static int fill_list(struct concentrators *cs, const struct gateway_config *config,
+                     struct concentrator **list)
+{
+    for (size_t i = 0; i < config->n_concentrators; i++) {
+        const struct concentrator_entry *entry = &config->concentrators[i];
+        list[i] = find_same(cs, entry);
+        if (!list[i])
+            list[i] = concentrator_new(cs, entry);
+        if (list[i])
+            continue;
+        while (i-- > 0) {
+            if (!of_station(cs, list[i]->station))
+                concentrator_free(list[i]);
+        }
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int concentrators_reload(struct concentrators *cs, const struct gateway_config *config)
+{
+    struct concentrator *before[CONCENTRATORS_MAX], *list[CONCENTRATORS_MAX] = {NULL};
+    struct concentrator *leaving = cs->leaving;
+    size_t n_before = cs->count;
+    int err = fill_list(cs, config, list);
+
+    if (err)
+        return err;
+    memcpy(before, cs->list, sizeof(before));
+    memcpy(cs->list, list, sizeof(list));
+    cs->count = config->n_concentrators;
+    cs->config = config;
+    for (size_t i = 0; i < cs->count; i++)
+        station_rename(list[i]->station, &config->concentrators[i]);
+    cs->leaving = NULL;
+    for (size_t i = 0; i < n_before; i++)
+        let_go(cs, before[i]);
+    if (leaving && !cs->leaving && !is_listed(cs, leaving) && is_needed(cs, leaving))
+        cs->leaving = leaving;
+    else if (leaving && !is_listed(cs, leaving))
+        dismiss(leaving);
+    return 0;
 }
 
 static bool is_well(const struct concentrator *c, uint64_t now_ms)
@@ -388,36 +522,39 @@ static bool is_well(const struct concentrator *c, uint64_t now_ms)
 }
 
 /* The first that has been well for a while; while there is none, the one in use, or any. */
-static size_t prefer(const struct concentrators *cs, uint64_t now_ms)
+static struct concentrator *prefer(const struct concentrators *cs, uint64_t now_ms)
 {
-    size_t any = cs->count;
+    struct concentrator *any = NULL;
 
     for (size_t i = 0; i < cs->count; i++) {
-        if (is_well(&cs->list[i], now_ms))
-            return i;
-        if (cs->list[i].state == CONCENTRATOR_UP && (any == cs->count || i == cs->current))
-            any = i;
+        struct concentrator *c = cs->list[i];
+        if (is_well(c, now_ms))
+            return c;
+        if (c->state == CONCENTRATOR_UP && (!any || c == cs->current))
+            any = c;
     }
-    return any;
+    return !any && cs->leaving && is_needed(cs, cs->leaving) ? cs->leaving : any;
 }
 
 struct station *concentrators_choose(struct concentrators *cs)
 {
-    size_t chosen = prefer(cs, clock_now_ms());
+    struct concentrator *chosen = prefer(cs, clock_now_ms());
 
-    if (chosen == cs->count)
+    if (!chosen)
         return NULL;
     if (chosen != cs->current) {
         cs->current = chosen;
-        log_info(cs->list[chosen].station.entry->name, "new flows go here");
+        log_info(chosen->station->entry->name, "new flows go here");
         event_active(cs->moved, 0, 0);
     }
-    return &cs->list[chosen].station;
+    return chosen->station;
 }
 
-bool concentrators_is_up(const struct concentrators *cs, const struct station *station)
+bool concentrators_is_down(const struct concentrators *cs, const struct station *station)
 {
-    return list_entry(station, struct concentrator, station)->state == CONCENTRATOR_UP;
+    const struct concentrator *c = of_station(cs, station);
+
+    return c && c->state == CONCENTRATOR_DOWN;
 }
 
 static void on_moved(evutil_socket_t fd, short what, void *arg)
@@ -438,10 +575,11 @@ void concentrators_set_silent(struct concentrators *cs, bool silent)
 static void on_silence(evutil_socket_t fd, short what, void *arg)
 {
     struct concentrators *cs = arg;
-    struct concentrator *c = &cs->list[cs->current];
+    struct concentrator *c = cs->current;
 
-    if (c->state != CONCENTRATOR_UP || !gauges_are_mute(cs->context->gauges, cs->context->uplinks,
-                                                        c->station.entry->address.family))
+    if (!c || c->state != CONCENTRATOR_UP ||
+        !gauges_are_mute(cs->context->gauges, cs->context->uplinks,
+                         c->station->entry->address.family))
         return;
     bury_warm(c, UINT_MAX);
     keep_in(c, RETRY_FIRST_MS);
@@ -450,7 +588,7 @@ static void on_silence(evutil_socket_t fd, short what, void *arg)
 
 struct trunk *concentrators_take(struct concentrators *cs, struct station *station)
 {
-    struct concentrator *c = of_station(station);
+    struct concentrator *c = of_station(cs, station);
 
     c->last_taken_ms = clock_now_ms();
     keep_in(c, 0);
@@ -470,32 +608,39 @@ struct trunk *concentrators_take(struct concentrators *cs, struct station *stati
 
 void concentrators_doubt(struct concentrators *cs, struct station *station)
 {
-    struct concentrator *c = of_station(station);
+    struct concentrator *c = of_station(cs, station);
 
+    if (!c)
+        return;
     /* A new dial asks again; the ones that wait may be dead without knowing. */
     bury_warm(c, UINT_MAX);
     keep_in(c, 0);
 }
 
+static void adapt(struct concentrator *c)
+{
+    struct demand demand = usual_demand(c->all);
+
+    list_each(node, &c->warm)
+    {
+        struct warm *w = list_entry(node, struct warm, node);
+        if (trunk_paths(w->trunk))
+            trunk_reschedule(w->trunk, &demand);
+        else if (c->state != CONCENTRATOR_UP)
+            bury(w); /* it dials by what was; below by what is */
+    }
+    if (c->state != CONCENTRATOR_UP) {
+        c->failures = 0;
+        keep_in(c, 0);
+    }
+}
+
 void concentrators_uplinks_changed(struct concentrators *cs)
 {
-    struct demand demand = usual_demand(cs);
-
-    for (size_t i = 0; i < cs->count; i++) {
-        struct concentrator *c = &cs->list[i];
-        list_each(node, &c->warm)
-        {
-            struct warm *w = list_entry(node, struct warm, node);
-            if (trunk_paths(w->trunk))
-                trunk_reschedule(w->trunk, &demand);
-            else if (c->state != CONCENTRATOR_UP)
-                bury(w); /* it dials by what was; below by what is */
-        }
-        if (c->state != CONCENTRATOR_UP) {
-            c->failures = 0;
-            keep_in(c, 0);
-        }
-    }
+    for (size_t i = 0; i < cs->count; i++)
+        adapt(cs->list[i]);
+    if (cs->leaving)
+        adapt(cs->leaving);
 }
 
 size_t concentrators_count(const struct concentrators *cs)
@@ -503,11 +648,11 @@ size_t concentrators_count(const struct concentrators *cs)
     return cs->count;
 }
 
-struct concentrator_status concentrators_status(const struct concentrators *cs, size_t index)
+static struct concentrator_status status_of(const struct concentrator *c)
 {
-    const struct concentrator *c = &cs->list[index];
+    const struct concentrators *cs = c->all;
     struct concentrator_status status = {
-        .entry = c->station.entry, .state = c->state, .reason = c->reason};
+        .entry = c->station->entry, .state = c->state, .reason = c->reason};
 
     for (size_t i = 0; i < uplinks_count(cs->context->uplinks); i++) {
         uint32_t rtt_us = cs->context->gauges->of[i].rtt_us;
@@ -520,4 +665,9 @@ struct concentrator_status concentrators_status(const struct concentrators *cs, 
             status.warm++;
     }
     return status;
+}
+
+struct concentrator_status concentrators_status(const struct concentrators *cs, size_t index)
+{
+    return status_of(cs->list[index]);
 }

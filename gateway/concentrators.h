@@ -22,16 +22,23 @@ void concentrator_explain(const struct concentrator_entry *entry, enum trunk_fai
 /* One of them went up or down. From the event loop. */
 typedef void concentrators_changed(void *arg);
 
-/* Dials the first warm connections. config and context must outlive it. Returns 0, or -errno. */
+/* Dials the first warm connections. context must outlive it; config too, up to
+ * concentrators_reload(). Returns 0, or -errno. */
 int concentrators_new(struct concentrators **out, const struct trunk_context *context,
                       const struct gateway_config *config, concentrators_changed *changed,
                       void *arg);
 void concentrators_free(struct concentrators *cs); /* NULL is fine */
+/* From now on those of config. One with the same address and key stays as it is; the connections of
+ * one that is gone run to their end. When that was the one in use, and none of the others is known
+ * to be up, it goes on to take new flows until one of them is, or all are down. From the event
+ * loop, from outside any callback of it. Returns 0, or -ENOMEM, and nothing has changed. */
+int concentrators_reload(struct concentrators *cs, const struct gateway_config *config);
 
 /* Where a new flow goes: the first that is up, in the configuration's order, but back to one that
  * was down only when it has been well for half a minute; NULL where none is up. */
 struct station *concentrators_choose(struct concentrators *cs);
-bool concentrators_is_up(const struct concentrators *cs, const struct station *station);
+/* Of one that is not configured any more nobody knows. */
+bool concentrators_is_down(const struct concentrators *cs, const struct station *station);
 /* Probes to the one in use are answered by no uplink, or are again. When that lasts for a second,
  * it is down: then others are asked. */
 void concentrators_set_silent(struct concentrators *cs, bool silent);

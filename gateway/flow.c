@@ -373,7 +373,7 @@ void flow_give_up(struct flow *f)
     bool beginning = f->state == FLOW_CHOOSING || f->state == FLOW_GREETING;
 
     if (beginning && f->trunk &&
-        !concentrators_is_up(f->context->concentrators, trunk_station(f->trunk)))
+        concentrators_is_down(f->context->concentrators, trunk_station(f->trunk)))
         flow_close(f, "concentrator-down", true);
 }
 

@@ -10,31 +10,15 @@
 #include <sys/resource.h>
 
 #include "core/clock.h"
-#include "core/control.h"
-#include "core/daemon.h"
-#include "core/events.h"
-#include "core/listener.h"
-#include "core/log.h"
 #include "core/mptcp.h"
 #include "core/privilege.h"
 #include "core/readiness.h"
-#include "core/relay.h"
 #include "core/web.h"
-#include "gateway/changes.h"
-#include "gateway/concentrators.h"
-#include "gateway/flow.h"
-#include "gateway/guard.h"
-#include "gateway/intercept.h"
+#include "gateway/gateway_internal.h"
 #include "gateway/metrics.h"
 #include "gateway/page.h"
-#include "gateway/report.h"
-#include "gateway/routes.h"
 #include "gateway/ruleset.h"
-#include "gateway/truth.h"
-#include "gateway/unproxied.h"
-#include "gateway/vitals.h"
 
-#define LABEL "gateway"
 /* After SIGTERM: how long running flows may go on. */
 static const struct timeval drain_patience = {.tv_sec = 10};
 /* Rates are measured while flows run; an idle gateway sleeps. */
@@ -44,44 +28,6 @@ static const struct timeval sample_interval = {.tv_sec = 1};
 #define ACTIVE_MS 1000
 /* Flows that follow a change in one turn of the loop: some milliseconds. */
 #define SETTLES_PER_TURN 32
-
-/* Whose packets come to us. */
-enum interception { INTERCEPT_NONE, INTERCEPT_RUNNING, INTERCEPT_ALL };
-
-struct gateway {
-    struct gateway_config *config;
-    struct rules *rules;
-    struct event_base *base;
-    struct daemon *daemon;
-    struct guard *guard;
-    struct events *events;
-    struct control *control;
-    struct web *web;
-    struct listener *listeners[2];
-    struct uplinks *uplinks;
-    struct routes *routes;
-    struct ruleset *ruleset;
-    struct unproxied *unproxied; /* NULL: not asked for */
-    struct paths_registry *paths;
-    struct relay_group *relays;
-    struct concentrators *concentrators;
-    struct gauges gauges;
-    struct vitals *vitals;
-    struct truth *truth;
-    struct uplink_told told[UPLINKS_MAX];
-    bool stripped[UPLINKS_MAX]; /* as flows know it */
-    struct trunk_context trunk_context;
-    struct flow_context flow_context;
-    struct list flows, dead;
-    struct event *reaper, *sampler, *drained, *settler;
-    uint32_t mark; /* of flows that follow the uplinks as they are now */
-    struct flow_totals totals;
-    uint64_t started_ms, next_id;
-    enum interception interception;
-    struct intercept_plan plan; /* as nftables has it */
-    bool stopping;
-    struct log_limit crowded;
-};
 
 /* --- interception ------------------------------------------------------------------------- */
 
@@ -99,23 +45,46 @@ static struct intercept_plan plan_now(const struct gateway *g, enum interception
     return plan;
 }
 
-static int apply_ruleset(struct gateway *g, write_ruleset *write, const struct intercept_plan *plan)
+/* Returns 0, or -errno and why[]. */
+static int apply_ruleset(struct gateway *g, const struct gateway_config *config,
+                         write_ruleset *write, const struct intercept_plan *plan, char *why,
+                         size_t why_len)
 {
-    char *text = NULL, why[256] = "";
+    char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
 
+    why[0] = '\0';
     if (!out)
         return -ENOMEM;
-    write(g->config, plan, out);
+    write(config, plan, out);
     fclose(out);
-    int err = text ? guard_nft(g->guard, text, why, sizeof(why)) : -ENOMEM;
+    int err = text ? guard_nft(g->guard, text, why, why_len) : -ENOMEM;
     free(text);
-    if (err)
-        log_error(LABEL, "nftables refused our table: %s", why[0] ? why : strerror(-err));
-    else
+    if (!err)
         g->plan = *plan;
     return err;
+}
+
+static int change_ruleset(struct gateway *g, write_ruleset *write,
+                          const struct intercept_plan *plan)
+{
+    char why[256];
+    int err = apply_ruleset(g, g->config, write, plan, why, sizeof(why));
+
+    if (err)
+        log_error(LABEL, "nftables refused our table: %s", why[0] ? why : strerror(-err));
+    return err;
+}
+
+int gateway_write_table(struct gateway *g, const struct gateway_config *config, char *why,
+                        size_t why_len)
+{
+    struct intercept_plan plan = plan_now(g, g->interception);
+
+    if (g->interception == INTERCEPT_NONE)
+        return 0;
+    return apply_ruleset(g, config, intercept_write_table, &plan, why, why_len);
 }
 
 static void write_removal(const struct gateway_config *config, const struct intercept_plan *plan,
@@ -142,7 +111,7 @@ static void set_interception(struct gateway *g, enum interception next)
     int err = next == INTERCEPT_NONE ? 0 : routes_intercept(g->routes, true);
     if (err)
         log_error(LABEL, "cannot set the routes of intercepted packets: %s", strerror(-err));
-    if (err || apply_ruleset(g, write, &plan))
+    if (err || change_ruleset(g, write, &plan))
         return;
     if (next == INTERCEPT_NONE)
         routes_intercept(g->routes, false);
@@ -158,7 +127,7 @@ static void steer(struct gateway *g)
                        (plan.carriers.of[1] ^ g->plan.carriers.of[1]);
 
     if (g->interception != INTERCEPT_NONE && changed & steering_uplinks(g->config))
-        apply_ruleset(g, intercept_write_plan, &plan);
+        change_ruleset(g, intercept_write_plan, &plan);
 }
 
 /* Also of what we have removed or replaced ourselves, when that has been followed already. */
@@ -170,11 +139,11 @@ static void on_table_lost(void *arg)
     if (g->interception == INTERCEPT_NONE)
         return;
     log_warning(LABEL, "our nftables table is gone, as when a firewall restarts: putting it back");
-    apply_ruleset(g, intercept_write_table, &plan);
+    change_ruleset(g, intercept_write_table, &plan);
 }
 
 /* Fail open: without a concentrator new connections go direct, unless refusal is asked for. */
-static void decide_interception(struct gateway *g)
+void gateway_decide_interception(struct gateway *g)
 {
     bool reachable = concentrators_choose(g->concentrators) != NULL;
     bool refuse = g->config->when_unreachable == UNREACHABLE_REFUSE;
@@ -186,26 +155,30 @@ static void decide_interception(struct gateway *g)
         set_interception(g, stands ? INTERCEPT_RUNNING : INTERCEPT_NONE);
 }
 
+static void aim(struct gateway *g, struct station *station)
+{
+    struct station *before = g->aimed;
+
+    g->aimed = station_hold(station);
+    vitals_aim(g->vitals, station->entry, station->probe_port);
+    station_release(before);
+}
+
 /* Uplinks are probed towards the concentrator in use, or the last one that was: so that it is
  * noticed when they lead there again. */
-static void on_concentrators_changed(void *arg)
+void gateway_concentrators_changed(void *arg)
 {
     struct gateway *g = arg;
-    const struct station *station = concentrators_choose(g->concentrators);
+    struct station *station = concentrators_choose(g->concentrators);
 
     if (station)
-        vitals_aim(g->vitals, station->entry, station->probe_port);
+        aim(g, station);
     truth_look(g->truth);
     list_each(node, &g->flows) flow_give_up(flow_of_node(node));
-    decide_interception(g);
+    gateway_decide_interception(g);
 }
 
 /* --- uplinks ------------------------------------------------------------------------------ */
-
-static uint8_t family_of(const struct gateway *g)
-{
-    return g->config->concentrators[0].address.family;
-}
 
 /* Answers to direct flows come in by an uplink that need not be the router's normal way to where
  * they come from: a strict reverse path check (RFC 3704) would drop them, a loose one lets them in.
@@ -232,7 +205,7 @@ static void loosen_reverse_path(struct gateway *g, const struct uplink *u)
                  name);
 }
 
-static void apply_routes(struct gateway *g, const struct uplink *u)
+void gateway_apply_routes(struct gateway *g, const struct uplink *u)
 {
     int err = routes_apply(g->routes, u);
 
@@ -244,7 +217,9 @@ static void apply_routes(struct gateway *g, const struct uplink *u)
 
 static void tell_uplink(struct gateway *g, const struct uplink *u)
 {
-    changes_uplink(g->events, &g->told[u->index], u, family_of(g), &g->gauges.of[u->index]);
+    if (uplink_exists(u))
+        changes_uplink(g->events, &g->told[u->index], u, gateway_family(g),
+                       &g->gauges.of[u->index]);
 }
 
 static void reschedule(struct gateway *g, struct flow *flow)
@@ -296,17 +271,16 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
 
 static void look_at_schedulers(struct gateway *g)
 {
-    if (gauges_look(&g->gauges, g->uplinks, family_of(g), clock_now_ms()))
+    if (gauges_look(&g->gauges, g->uplinks, gateway_family(g), clock_now_ms()))
         reschedule_all(g);
 }
 
 static bool is_silent(const struct gateway *g)
 {
-    return gauges_are_mute(&g->gauges, g->uplinks, family_of(g));
+    return gauges_are_mute(&g->gauges, g->uplinks, gateway_family(g));
 }
 
-/* An uplink has come or gone: everything that goes by one. */
-static void all_follow(struct gateway *g)
+void gateway_all_follow(struct gateway *g)
 {
     concentrators_set_silent(g->concentrators, is_silent(g));
     paths_forgive(g->paths);
@@ -320,17 +294,17 @@ static void all_follow(struct gateway *g)
 static void on_uplink_changed(void *arg, const struct uplink *before, const struct uplink *now)
 {
     struct gateway *g = arg;
-    uint8_t family = family_of(g);
+    uint8_t family = gateway_family(g);
 
     bool moved =
         !addr_equal_ip(&uplink_route(before, family)->address, &uplink_route(now, family)->address);
 
-    apply_routes(g, now);
+    gateway_apply_routes(g, now);
     if (moved)
         gauge_forget(&g->gauges.of[now->index]);
     vitals_uplink_changed(g->vitals, now->index, moved || now->state == UPLINK_DOWN);
     tell_uplink(g, now);
-    all_follow(g);
+    gateway_all_follow(g);
 }
 
 static void log_verdict(const struct gateway *g, const struct uplink *u)
@@ -356,7 +330,7 @@ static void follow_verdict(struct gateway *g, const struct uplink *u)
     tell_uplink(g, u);
     if ((now == UPLINK_DEAD) == (before == UPLINK_DEAD))
         return;
-    all_follow(g);
+    gateway_all_follow(g);
 }
 
 /* Where MPTCP survives again, flows and warm connections may join. Where it no longer does, their
@@ -372,7 +346,7 @@ static void follow_truth(struct gateway *g)
         g->stripped[i] = now;
     }
     if (restored)
-        all_follow(g);
+        gateway_all_follow(g);
 }
 
 /* A doubt concerns those who carry something now; for the others it is over before they do. */
@@ -421,7 +395,7 @@ static void on_measured(void *arg)
 
     for (size_t i = 0; i < UPLINKS_MAX; i++)
         before[i] = g->gauges.of[i].saturation.saturated;
-    if (!gauges_judge_saturation(&g->gauges, g->uplinks, family_of(g), clock_now_ms()) ||
+    if (!gauges_judge_saturation(&g->gauges, g->uplinks, gateway_family(g), clock_now_ms()) ||
         !uses_overflow(g->config))
         return;
     tell_saturation(g, before);
@@ -460,7 +434,7 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
     if (g->stopping)
         event_base_loopbreak(g->base);
     else
-        decide_interception(g);
+        gateway_decide_interception(g);
 }
 
 static void tell_worth(const struct gateway *g, const bool *before)
@@ -482,7 +456,7 @@ static void judge_worth(struct gateway *g, uint64_t now_ms)
 
     for (size_t i = 0; i < UPLINKS_MAX; i++)
         before[i] = g->gauges.of[i].worth.slow;
-    if (!gauges_judge_worth(&g->gauges, g->uplinks, family_of(g), now_ms))
+    if (!gauges_judge_worth(&g->gauges, g->uplinks, gateway_family(g), now_ms))
         return;
     tell_worth(g, before);
     reschedule_all(g);
@@ -625,7 +599,7 @@ static void on_stop(void *arg)
     struct gateway *g = arg;
 
     g->stopping = true;
-    decide_interception(g);
+    gateway_decide_interception(g);
     if (g->totals.active == 0) {
         event_base_loopbreak(g->base);
         return;
@@ -633,12 +607,6 @@ static void on_stop(void *arg)
     log_info(LABEL, "stopping: %llu flows may end first (10 s; again to stop at once)",
              (unsigned long long)g->totals.active);
     event_add(g->drained, &drain_patience);
-}
-
-static void on_reload(void *arg)
-{
-    log_warning(LABEL,
-                "SIGHUP ignored: the gateway cannot reload yet; restart it to apply changes");
 }
 
 static void on_child(void *arg)
@@ -716,27 +684,38 @@ static int start_guard(struct gateway *g)
     return set_sysctls(g);
 }
 
-static int start_listeners(struct gateway *g)
+int gateway_listen(struct gateway *g, uint16_t port, struct listener *out[2], char *why,
+                   size_t why_len)
 {
     static const char *const loopback[] = {"127.0.0.1", "::1"};
+    char text[ADDR_TEXT];
 
     for (int i = 0; i < 2; i++) {
         struct addr at;
 
         addr_parse_ip(&at, loopback[i]);
-        at.port = g->config->listen_port;
-        int err =
-            listener_new(&g->listeners[i], g->base, LISTENER_TRANSPARENT, &at, on_accepted, g);
-        if (err == -EADDRNOTAVAIL && i == 1)
-            continue; /* a router without IPv6 */
-        if (err) {
-            char text[ADDR_TEXT];
-            log_error(LABEL, "cannot listen on %s: %s%s", addr_format(&at, text), strerror(-err),
-                      err == -EADDRINUSE ? "; set another listen_port" : "");
-            return err;
-        }
+        at.port = port;
+        int err = listener_new(&out[i], g->base, LISTENER_TRANSPARENT, &at, on_accepted, g);
+        if (!err || (err == -EADDRNOTAVAIL && i == 1)) /* a router without IPv6 */
+            continue;
+        snprintf(why, why_len, "cannot listen on %s: %s%s", addr_format(&at, text), strerror(-err),
+                 err == -EADDRINUSE ? "; set another listen_port" : "");
+        if (i == 1)
+            listener_free(out[0]);
+        out[0] = NULL;
+        return err;
     }
     return 0;
+}
+
+static int start_listeners(struct gateway *g)
+{
+    char why[256];
+    int err = gateway_listen(g, g->config->listen_port, g->listeners, why, sizeof(why));
+
+    if (err)
+        log_error(LABEL, "%s", why);
+    return err;
 }
 
 /* br_netfilter shows bridged packets to netfilter before the bridge hands them up, and the socket
@@ -759,9 +738,23 @@ static int check_bridges(struct gateway *g)
     return 0;
 }
 
+/* As route_unproxied asks. */
+int gateway_follow_unproxied(struct gateway *g)
+{
+    if (g->config->route_unproxied == (g->unproxied != NULL))
+        return 0;
+    if (g->config->route_unproxied)
+        return unproxied_new(&g->unproxied, g->base, g->uplinks, &g->gauges, g->routes);
+    unproxied_free(g->unproxied);
+    g->unproxied = NULL;
+    int err = routes_follow(g->routes, 4, NULL);
+    int also = routes_follow(g->routes, 6, NULL);
+    return err ? err : also;
+}
+
 static int start_uplinks(struct gateway *g)
 {
-    int err = uplinks_new(&g->uplinks, g->base, g->config, family_of(g), on_uplink_changed, g);
+    int err = uplinks_new(&g->uplinks, g->base, g->config, gateway_family(g), on_uplink_changed, g);
 
     if (!err)
         err = routes_new(&g->routes, g->config);
@@ -770,18 +763,16 @@ static int start_uplinks(struct gateway *g)
         return err;
     }
     for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
-        apply_routes(g, uplinks_get(g->uplinks, i));
+        gateway_apply_routes(g, uplinks_get(g->uplinks, i));
         tell_uplink(g, uplinks_get(g->uplinks, i));
     }
     err =
         vitals_new(&g->vitals, g->base, g->uplinks, &g->gauges, on_vitals_changed, on_measured, g);
-    if (!err && g->config->route_unproxied)
-        err = unproxied_new(&g->unproxied, g->base, g->uplinks, &g->gauges, g->routes);
-    return err;
+    return err ? err : gateway_follow_unproxied(g);
 }
 
 /* The table matches by name, so one that appears later is served then. */
-static void check_lan(const struct gateway_config *config)
+void gateway_check_lan(const struct gateway_config *config)
 {
     for (size_t i = 0; i < config->n_lan_interfaces; i++) {
         if (if_nametoindex(config->lan_interfaces[i]) == 0)
@@ -818,10 +809,15 @@ static void on_activity(void *arg)
     vitals_wake(g->vitals);
 }
 
+struct relay_limits gateway_relay_limits(const struct gateway_config *config)
+{
+    return (struct relay_limits){.idle_ms = config->idle_timeout_ms,
+                                 .half_closed_ms = config->half_closed_timeout_ms};
+}
+
 static int start_carriers(struct gateway *g)
 {
-    struct relay_limits limits = {.idle_ms = g->config->idle_timeout_ms,
-                                  .half_closed_ms = g->config->half_closed_timeout_ms};
+    struct relay_limits limits = gateway_relay_limits(g->config);
 
     g->relays = relay_group_new(g->base, &limits);
     g->rules = rules_new(g->config);
@@ -837,7 +833,7 @@ static int start_carriers(struct gateway *g)
                                               .suite = crypto_fastest_suite(),
                                               .dial_timeout_ms = g->config->dial_timeout_ms};
     int err = concentrators_new(&g->concentrators, &g->trunk_context, g->config,
-                                on_concentrators_changed, g);
+                                gateway_concentrators_changed, g);
     if (!err)
         err = truth_new(&g->truth, &g->trunk_context, g->concentrators);
     g->flow_context = (struct flow_context){.config = g->config,
@@ -850,16 +846,36 @@ static int start_carriers(struct gateway *g)
     return err;
 }
 
+int gateway_open_web(struct gateway *g, const struct addr *at, struct web **out, char *why,
+                     size_t why_len)
+{
+    char text[ADDR_TEXT];
+    int err = at->family ? web_new(out, g->base, at, pages, g) : 0;
+
+    if (err)
+        snprintf(why, why_len, "cannot serve metrics_listen %s: %s", addr_format(at, text),
+                 strerror(-err));
+    return err;
+}
+
 static int start_web(struct gateway *g)
 {
-    char at[ADDR_TEXT];
-    int err = 0;
+    char why[256];
+    int err = gateway_open_web(g, &g->config->metrics_listen, &g->web, why, sizeof(why));
 
-    if (g->config->metrics_listen.family)
-        err = web_new(&g->web, g->base, &g->config->metrics_listen, pages, g);
     if (err)
-        log_error(LABEL, "cannot serve metrics_listen %s: %s",
-                  addr_format(&g->config->metrics_listen, at), strerror(-err));
+        log_error(LABEL, "%s", why);
+    return err;
+}
+
+int gateway_open_control(struct gateway *g, const char *path, struct control **out, char *why,
+                         size_t why_len)
+{
+    int err = control_new(out, g->base, path, commands, g);
+
+    if (err)
+        snprintf(why, why_len, "cannot open control_socket %s: %s", path,
+                 err == -EADDRINUSE ? "another program answers there" : strerror(-err));
     return err;
 }
 
@@ -874,18 +890,31 @@ static int start_ruleset(struct gateway *g)
 
 static int start_control(struct gateway *g)
 {
-    int err = control_new(&g->control, g->base, g->config->control_socket, commands, g);
+    char why[256];
+    int err = gateway_open_control(g, g->config->control_socket, &g->control, why, sizeof(why));
 
     if (err)
-        log_error(LABEL, "cannot open control_socket %s: %s", g->config->control_socket,
-                  err == -EADDRINUSE ? "another program answers there" : strerror(-err));
+        log_error(LABEL, "%s", why);
     return err;
+}
+
+void gateway_leave_port(struct gateway *g)
+{
+    for (int i = 0; i < 2; i++) {
+        listener_free(g->left[i]);
+        g->left[i] = NULL;
+    }
+}
+
+static void on_leave(evutil_socket_t fd, short what, void *arg)
+{
+    gateway_leave_port(arg);
 }
 
 static int start_loop(struct gateway *g)
 {
     static const struct daemon_handlers handlers = {
-        .reload = on_reload, .stop = on_stop, .child = on_child};
+        .reload = gateway_reload, .stop = on_stop, .child = on_child};
     struct daemon_handlers mine = handlers;
 
     mine.arg = g;
@@ -897,9 +926,11 @@ static int start_loop(struct gateway *g)
     g->sampler = event_new(g->base, -1, EV_PERSIST, on_sample, g);
     g->drained = evtimer_new(g->base, on_drained, g);
     g->settler = evtimer_new(g->base, on_settle, g);
+    g->leave = evtimer_new(g->base, on_leave, g);
     g->events = events_new(g->base);
-    return g->daemon && g->reaper && g->sampler && g->drained && g->settler && g->events ? 0
-                                                                                         : -ENOMEM;
+    return g->daemon && g->reaper && g->sampler && g->drained && g->settler && g->leave && g->events
+               ? 0
+               : -ENOMEM;
 }
 
 /* Nothing of the kernel's is changed before the guard stands, and nothing is intercepted before a
@@ -919,8 +950,8 @@ static int start(struct gateway *g)
     log_info(LABEL, "ready version=%s uplinks=%zu concentrators=%zu suite=%s", BONDWAY_VERSION,
              g->config->n_uplinks, g->config->n_concentrators,
              crypto_suite_name(g->trunk_context.suite));
-    check_lan(g->config);
-    decide_interception(g);
+    gateway_check_lan(g->config);
+    gateway_decide_interception(g);
     readiness_tell();
     return 0;
 }
@@ -952,6 +983,7 @@ static int stop(struct gateway *g)
     relay_group_free(g->relays);
     paths_registry_free(g->paths);
     vitals_free(g->vitals);
+    station_release(g->aimed);
     unproxied_free(g->unproxied);
     routes_free(g->routes);
     uplinks_free(g->uplinks);
@@ -961,10 +993,12 @@ static int stop(struct gateway *g)
     events_free(g->events);
     listener_free(g->listeners[0]);
     listener_free(g->listeners[1]);
+    gateway_leave_port(g);
     free_event(g->reaper);
     free_event(g->sampler);
     free_event(g->drained);
     free_event(g->settler);
+    free_event(g->leave);
     daemon_free(g->daemon);
     int err = guard_free(g->guard);
     if (g->base)
@@ -974,7 +1008,8 @@ static int stop(struct gateway *g)
 
 int gateway_run(const char *config_path)
 {
-    struct gateway g = {.started_ms = clock_now_ms(),
+    struct gateway g = {.config_path = config_path,
+                        .started_ms = clock_now_ms(),
                         .crowded = {.burst = 1, .interval_ms = 10000}};
 
     g.config = gateway_config_load(config_path, stderr);

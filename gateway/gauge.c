@@ -221,6 +221,7 @@ static size_t view_all(const struct gauges *gauges, const struct uplinks *uplink
                                         .saturated = g->saturation.saturated,
                                         .cost = u->config->cost,
                                         .weight = u->config->weight,
+                                        .rank = u->config->rank,
                                         .rtt_us = g->rtt_us,
                                         .delay_us = delay_of(g),
                                         .loss_permille = loss_while_alive(&g->health),

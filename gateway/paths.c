@@ -21,6 +21,8 @@
 /* A join that nobody answers within this has failed. */
 #define JOIN_PATIENCE_MS 8000
 #define LOOK_AGAIN_MS 1000
+/* A path that still carries is given up when another has been there for so long. */
+#define PARTING_MS 1000
 /* The kernel's first retransmission comes after 1 s: from then on, the time a join took says
  * nothing of the round trip (Karn). */
 #define SYN_RETRANSMITTED_MS 1000
@@ -188,11 +190,49 @@ static void drop(struct paths *p, size_t i)
     remove_path(p, i);
 }
 
-static bool carried_by_another(const struct paths *p, const struct path *but)
+/* The kernel calls a join established a round trip before its peer's last answer comes: MP_PRIO is
+ * lost before that, and the peer may yet refuse (it does where the connection has begun to end).
+ * Returns 0, or in how many ms that is over; patience: for round trips that have grown since. */
+static uint32_t unconfirmed_ms(const struct path *path, uint64_t now_ms, uint32_t patience_ms)
 {
+    uint64_t from_ms = path->since_ms + path->join_ms * 3 / 2 + patience_ms;
+
+    return path->join_ms && now_ms < from_ms ? (uint32_t)(from_ms - now_ms) : 0;
+}
+
+/* May what goes there be lost? It is not on an uplink that is merely to be left, or is no longer
+ * configured. */
+static bool may_be_dead(const struct paths *p, const struct path *path)
+{
+    const struct uplink *u = uplinks_get(p->registry->uplinks, path->uplink);
+    const struct gauge *gauge = &p->registry->gauges->of[path->uplink];
+
+    if (!uplink_exists(u))
+        return false;
+    return !uplink_usable(u, p->remote.family) ||
+           !addr_equal_ip(&uplink_route(u, p->remote.family)->address, &path->local) ||
+           gauge_verdict(gauge) == HEALTH_DEAD || gauge->health.doubtful;
+}
+
+static uint32_t sooner(uint32_t a_ms, uint32_t b_ms)
+{
+    return a_ms && (!b_ms || a_ms < b_ms) ? a_ms : b_ms;
+}
+
+/* For certain. Where there is one of which that is not known yet, *again_ms is when it will be. */
+static bool carried_by_another(const struct paths *p, const struct path *but, uint64_t now_ms,
+                               uint32_t *again_ms)
+{
+    uint32_t patience_ms = may_be_dead(p, but) ? 0 : PARTING_MS;
+
     for (size_t i = 0; i < p->count; i++) {
-        if (&p->list[i] != but && p->list[i].state == PATH_ESTABLISHED && is_sound(p, &p->list[i]))
+        const struct path *path = &p->list[i];
+        if (path == but || path->state != PATH_ESTABLISHED || !is_sound(p, path))
+            continue;
+        uint32_t ms = unconfirmed_ms(path, now_ms, patience_ms);
+        if (ms == 0)
             return true;
+        *again_ms = sooner(ms, *again_ms);
     }
     return false;
 }
@@ -208,8 +248,10 @@ static bool has_path(const struct paths *p, uint32_t uplink, const struct addr *
 
 /* The last path of a connection stays even when it is unsound: its uplink may come back, and
  * without any the kernel gives the connection up (net.mptcp.close_timeout). */
-static void settle_existing(struct paths *p)
+static uint32_t settle_existing(struct paths *p, uint64_t now_ms)
 {
+    uint32_t again_ms = 0;
+
     for (size_t i = 0; i < p->count;) {
         struct path *path = &p->list[i];
 
@@ -217,7 +259,7 @@ static void settle_existing(struct paths *p)
             if (path->state == PATH_DOOMED)
                 path->state = PATH_ESTABLISHED;
             i++;
-        } else if (carried_by_another(p, path)) {
+        } else if (carried_by_another(p, path, now_ms, &again_ms)) {
             drop(p, i);
         } else {
             if (path->state == PATH_ESTABLISHED)
@@ -225,6 +267,7 @@ static void settle_existing(struct paths *p)
             i++;
         }
     }
+    return again_ms;
 }
 
 /* Another uplink leads a narrow connection when its first one is gone, or in doubt. */
@@ -244,17 +287,16 @@ static void settle_lead(struct paths *p)
     }
 }
 
-/* The kernel calls a join established a round trip before its peer's last answer comes; MP_PRIO
- * before that is lost. Returns 0, or how many ms it is too early. */
+/* Returns 0, or how many ms it is too early. */
 static uint32_t settle_role(struct paths *p, struct path *path, uint64_t now_ms)
 {
     enum role role = role_of(p, path->uplink);
-    uint64_t from_ms = path->since_ms + path->join_ms * 3 / 2;
+    uint32_t early_ms = unconfirmed_ms(path, now_ms, 0);
 
     if (path->state != PATH_ESTABLISHED || path->role == role || role == ROLE_OFF)
         return 0;
-    if (now_ms < from_ms)
-        return (uint32_t)(from_ms - now_ms);
+    if (early_ms)
+        return early_ms;
     if (path_manager_set_backup(p->registry->manager, p->token, &path->local, &path->remote,
                                 role == ROLE_STANDBY) == 0) {
         path->role = role;
@@ -285,22 +327,16 @@ static void expire_joins(struct paths *p, uint64_t now_ms)
     }
 }
 
-static uint32_t sooner(uint32_t a_ms, uint32_t b_ms)
-{
-    return a_ms && (!b_ms || a_ms < b_ms) ? a_ms : b_ms;
-}
-
 /* Brings the connection's subflows to what its roles and the uplinks ask for, with as few commands
  * as that takes. Returns in how many ms to look again; 0: nothing is missing. */
 static uint32_t settle(struct paths *p)
 {
     uint64_t now_ms = clock_now_ms();
-    uint32_t again_ms = 0;
 
     if (!p->joinable)
         return 0;
     expire_joins(p, now_ms);
-    settle_existing(p); /* first: what is dropped heals the connection */
+    uint32_t again_ms = settle_existing(p, now_ms); /* first: what is dropped heals */
     for (uint32_t u = 0; u < uplinks_count(p->registry->uplinks); u++) {
         const struct addr *from = wanted_address(p, u);
 
@@ -308,7 +344,7 @@ static uint32_t settle(struct paths *p)
             continue;
         if (p->retries[u].at_ms <= now_ms)
             join(p, u, from);
-        again_ms = LOOK_AGAIN_MS;
+        again_ms = sooner(LOOK_AGAIN_MS, again_ms);
     }
     settle_lead(p);
     for (size_t i = 0; i < p->count; i++) {
@@ -573,13 +609,15 @@ static uint64_t note_carried(struct paths *p, const struct mptcp_subflow *subflo
 void paths_look(struct paths *p, const struct mptcp_subflow *subflows, size_t n)
 {
     bool busy = note_carried(p, subflows, n) >= MUCH_IN_A_LOOK;
+    uint64_t now_ms = clock_now_ms();
+    uint32_t unused = 0;
 
     for (size_t i = 0; i < p->count; i++) {
         struct path *path = &p->list[i];
 
         if (!busy || !should_carry(p, path))
             path->mute = 0;
-        if (path->mute < PATHS_MUTE_LOOKS || !carried_by_another(p, path))
+        if (path->mute < PATHS_MUTE_LOOKS || !carried_by_another(p, path, now_ms, &unused))
             continue;
         tell(p, path->uplink, "mute",
              "carries nothing for this connection: another takes its place");

@@ -16,7 +16,7 @@
 #define NONCE_RANDOM 4 /* of the nonce's bytes; a counter fills the rest */
 
 struct prober {
-    const struct key *key; /* the concentrator's entry's */
+    struct key key;
     struct probe_keys keys;
     uint8_t nonce[CRYPTO_NONCE]; /* of the first one */
     uint8_t uplink, family;
@@ -119,7 +119,7 @@ int prober_new(struct prober **out, struct event_base *base, const struct uplink
 
     if (!p)
         return -ENOMEM;
-    p->key = &entry->key;
+    p->key = entry->key;
     p->uplink = (uint8_t)uplink->index;
     p->family = entry->address.family;
     p->fd = -1;
@@ -147,6 +147,7 @@ void prober_free(struct prober *p)
         event_free(p->readable);
     if (p->fd != -1)
         close(p->fd);
+    key_wipe(&p->key);
     crypto_wipe(&p->keys, sizeof(p->keys));
     free(p);
 }
@@ -159,7 +160,7 @@ static int write_request(struct prober *p, uint64_t seq, uint8_t packet[PROBE_SI
     memcpy(nonce, p->nonce, NONCE_RANDOM);
     for (size_t i = 0; i < sizeof(seq); i++)
         nonce[NONCE_RANDOM + i] = (uint8_t)(seq >> (8 * (sizeof(seq) - 1 - i)));
-    return probe_write_request(p->key, &p->keys, nonce, &probe, packet);
+    return probe_write_request(&p->key, &p->keys, nonce, &probe, packet);
 }
 
 static int send_bytes(struct prober *p, const uint8_t *packet, size_t len)

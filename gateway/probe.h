@@ -19,8 +19,8 @@ struct prober;
  * From the event loop; it must not free the prober. */
 typedef void prober_answered(void *arg, uint64_t seq, uint64_t age_us);
 
-/* Bound to the uplink as it is now: make another one when its address or interface changes. entry
- * must outlive it; port: where that concentrator answers. Returns 0, or -errno. */
+/* Bound to the uplink as it is now: make another one when its address or interface changes. port:
+ * where that concentrator answers. Returns 0, or -errno. */
 int prober_new(struct prober **out, struct event_base *base, const struct uplink *uplink,
                const struct concentrator_entry *entry, uint16_t port, prober_answered *answered,
                void *arg);

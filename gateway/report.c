@@ -83,11 +83,13 @@ static struct json_object *uplinks_json(const struct flow_context *c, struct gau
     uint8_t family = c->config->concentrators[0].address.family;
     struct demand demand = {c->config->scheduler, UINT32_MAX};
     struct schedule schedule;
+    uint8_t order[UPLINKS_MAX];
 
     gauges_schedule(gauges, uplinks, family, &demand, NULL, &schedule);
-    for (size_t i = 0; i < uplinks_count(uplinks); i++)
-        json_object_array_add(list, uplink_json(uplinks, uplinks_get(uplinks, i), family,
-                                                &gauges->of[i], schedule.roles[i]));
+    size_t n = uplinks_in_order(uplinks, order);
+    for (size_t i = 0; i < n; i++)
+        json_object_array_add(list, uplink_json(uplinks, uplinks_get(uplinks, order[i]), family,
+                                                &gauges->of[order[i]], schedule.roles[order[i]]));
     return list;
 }
 
@@ -136,7 +138,7 @@ static struct json_object *subflow_json(const struct uplink *uplink, enum role r
 {
     struct json_object *o = json_object_new_object();
 
-    add_string(o, "uplink", uplink->config->name);
+    add_string(o, "uplink", uplink_name(uplink));
     add_string(o, "role", role_name(role));
     add_string(o, "state", subflow_state(s->tcp_state));
     add_decimal(o, "rtt_ms", s->rtt_us / 1000.0, 1);

@@ -27,6 +27,7 @@ struct routes {
     struct netlink *nl;
     struct installed uplinks[UPLINKS_MAX][2]; /* IPv4, IPv6 */
     bool follows[2];
+    bool intercepts;
 };
 
 /* A rule: only what is set counts. */
@@ -386,21 +387,49 @@ int routes_follow(struct routes *r, uint8_t family, const struct uplink *uplink)
 }
 
 /* With `iif`: the mark then cannot mislead the reverse path check, which asks as if from lo. */
+static struct rule intercept_rule(const struct gateway_config *config, uint8_t family,
+                                  const char *interface)
+{
+    return (struct rule){.family = family,
+                         .priority = config->rule_priority,
+                         .table = config->routing_table,
+                         .mark = config->firewall_mark,
+                         .mask = config->firewall_mark,
+                         .interface = interface};
+}
+
 static int each_intercept_rule(struct routes *r, uint8_t family,
                                int (*apply)(struct netlink *, const struct rule *))
 {
-    struct rule rule = {.family = family,
-                        .priority = r->config->rule_priority,
-                        .table = r->config->routing_table,
-                        .mark = r->config->firewall_mark,
-                        .mask = r->config->firewall_mark};
     int err = 0;
 
     for (size_t i = 0; i < r->config->n_lan_interfaces && !err; i++) {
-        rule.interface = r->config->lan_interfaces[i];
+        struct rule rule = intercept_rule(r->config, family, r->config->lan_interfaces[i]);
         err = apply(r->nl, &rule);
     }
     return err;
+}
+
+static bool is_in_use(const struct routes *r, const struct rule *rule)
+{
+    for (size_t i = 0; i < r->config->n_lan_interfaces; i++) {
+        if (strcmp(r->config->lan_interfaces[i], rule->interface) == 0)
+            return r->config->firewall_mark == rule->mark;
+    }
+    return false;
+}
+
+static int forget_family(struct routes *r, uint8_t family, const struct gateway_config *before)
+{
+    int first = 0;
+
+    for (size_t i = 0; i < before->n_lan_interfaces; i++) {
+        struct rule rule = intercept_rule(before, family, before->lan_interfaces[i]);
+        int err = is_in_use(r, &rule) ? 0 : delete_rule(r->nl, &rule);
+        if (!first)
+            first = err;
+    }
+    return first;
 }
 
 static int intercept_family(struct routes *r, uint8_t family, bool on)
@@ -425,6 +454,21 @@ int routes_intercept(struct routes *r, bool on)
 {
     int err = intercept_family(r, 4, on);
     int also = intercept_family(r, 6, on);
+
+    r->intercepts = on;
+    return err ? err : also;
+}
+
+int routes_reload(struct routes *r, const struct gateway_config *config)
+{
+    r->config = config;
+    return r->intercepts ? routes_intercept(r, true) : 0;
+}
+
+int routes_forget(struct routes *r, const struct gateway_config *before)
+{
+    int err = r->intercepts ? forget_family(r, 4, before) : 0;
+    int also = r->intercepts ? forget_family(r, 6, before) : 0;
 
     return err ? err : also;
 }

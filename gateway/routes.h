@@ -23,7 +23,7 @@
 struct routes;
 
 /* Removes leftovers of an earlier life first. Returns 0, or -errno (-EPERM). config must outlive
- * it. */
+ * it, up to routes_reload(). */
 int routes_new(struct routes **out, const struct gateway_config *config);
 void routes_free(struct routes *routes); /* leaves the kernel's state alone; NULL is fine */
 
@@ -32,6 +32,12 @@ void routes_free(struct routes *routes); /* leaves the kernel's state alone; NUL
 int routes_apply(struct routes *routes, const struct uplink *uplink);
 /* Interception: `fwmark MARK lookup TABLE`, and there `local default dev lo`; both families. */
 int routes_intercept(struct routes *routes, bool on);
+/* From now on config's, which has the same tables and priorities. While interception is on, its
+ * rules are added to those of the one before, which go by routes_forget() when the nftables table
+ * has followed: at no moment is a packet that the table marks without a rule. Returns 0, or the
+ * first -errno. */
+int routes_reload(struct routes *routes, const struct gateway_config *config);
+int routes_forget(struct routes *routes, const struct gateway_config *before);
 /* What is not proxied follows this uplink, which must have a usable route of the family; NULL: it
  * follows the main table, as without us. What the main table reaches without a default route stays
  * as it is, and so does what a rule with a lower priority number leads elsewhere. An IPv6 packet

@@ -27,6 +27,7 @@ struct uplink_view {
     bool stripped;  /* MPTCP does not survive on it */
     bool saturated; /* it carries about all that it can, in one direction at least */
     uint32_t cost;
+    uint32_t rank;          /* in the configuration's order */
     uint32_t weight;        /* 0: none configured */
     uint32_t rtt_us;        /* smoothed; 0: not measured yet */
     uint32_t delay_us;      /* round trips, queues included, over the last seconds; 0: unknown */

@@ -469,6 +469,9 @@ static int bind_to_uplink(int fd, const struct uplink *uplink, uint8_t family)
 static int open_socket(struct trunk *t, const struct uplink *uplink)
 {
     uint8_t family = t->station->entry->address.family;
+
+    if (!uplink_usable(uplink, family))
+        return -ENETDOWN; /* since it was scheduled */
     int fd = mptcp_socket(family);
 
     /* MPTCP was switched off under us: plain TCP keeps the house online. */
@@ -584,7 +587,7 @@ struct trunk *trunk_new(const struct trunk_context *context, struct station *sta
     if (!t)
         return NULL;
     t->context = context;
-    t->station = station;
+    t->station = station_hold(station);
     t->schedule = *schedule;
     t->events = events;
     t->arg = arg;
@@ -668,6 +671,7 @@ void trunk_free(struct trunk *t)
         event_free(t->race);
     if (t->deadline)
         event_free(t->deadline);
+    station_release(t->station);
     free(t->greeting);
     free(t);
 }
@@ -694,7 +698,7 @@ struct paths *trunk_paths(const struct trunk *t)
 
 const char *trunk_first_uplink(const struct trunk *t)
 {
-    return uplinks_get(t->context->uplinks, t->first_uplink)->config->name;
+    return uplink_name(uplinks_get(t->context->uplinks, t->first_uplink));
 }
 
 int trunk_fd(const struct trunk *t)

@@ -13,17 +13,7 @@
 #include "gateway/greeting.h"
 #include "gateway/paths.h"
 #include "gateway/scheduler.h"
-
-/* A concentrator as trunks see it: where it is, its key, its clock, and the token of its last
- * challenge, which is good for all dials until it expires (a concentrator that has just started
- * challenges every HELLO without one, ten a second at most). */
-struct station {
-    const struct concentrator_entry *entry;
-    int64_t clock_offset_ms; /* protocol time = CLOCK_BOOTTIME + this */
-    uint8_t token[HELLO_TOKEN];
-    uint64_t challenged_ms; /* clock_now_ms() when token came; 0: never */
-    uint16_t probe_port;    /* where it answers probes; 0: it does not, or has not said so yet */
-};
+#include "gateway/station.h"
 
 /* What all trunks of a gateway share. */
 struct trunk_context {
@@ -65,7 +55,7 @@ struct trunk_events {
     void (*failed)(void *arg, enum trunk_failure why, int error);
 };
 
-/* Dials. station must outlive the trunk. NULL: out of memory. */
+/* Dials, and holds the station. NULL: out of memory. */
 struct trunk *trunk_new(const struct trunk_context *context, struct station *station,
                         const struct schedule *schedule, const struct trunk_events *events,
                         void *arg);

@@ -35,7 +35,7 @@ static bool is_better(const struct unproxied_view *views, int a, int b)
 {
     if (b == UNPROXIED_NONE || views[a].cost != views[b].cost)
         return b == UNPROXIED_NONE || views[a].cost < views[b].cost;
-    return a < b;
+    return views[a].rank < views[b].rank;
 }
 
 int unproxied_choose(const struct unproxied_view *views, size_t n, int current, uint64_t now_ms,
@@ -87,8 +87,11 @@ static uint64_t update_family(struct unproxied *u, uint8_t family, uint64_t now_
     bool none_alive;
     uint32_t carriers = gauges_carriers(u->gauges, u->uplinks, family, &none_alive);
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        f->views[i].cost = uplinks_get(u->uplinks, i)->config->cost;
+        f->views[i].rank = uplinks_get(u->uplinks, i)->config->rank;
         unproxied_note(&f->views[i], carriers & UINT32_C(1) << i, now_ms);
+    }
     /* The cheapest is taken at once then, though its silence was noticed first. */
     int current = none_alive ? UNPROXIED_NONE : f->current;
     int chosen = unproxied_choose(f->views, n, current, now_ms, &again_ms);
@@ -133,11 +136,7 @@ int unproxied_new(struct unproxied **out, struct event_base *base, const struct 
         unproxied_free(u);
         return -ENOMEM;
     }
-    for (int family = 0; family < 2; family++) {
-        u->of[family].current = UNPROXIED_NONE;
-        for (size_t i = 0; i < uplinks_count(uplinks); i++)
-            u->of[family].views[i].cost = uplinks_get(uplinks, i)->config->cost;
-    }
+    u->of[0].current = u->of[1].current = UNPROXIED_NONE;
     unproxied_update(u);
     *out = u;
     return 0;

@@ -29,12 +29,13 @@
 
 struct unproxied_view {
     uint32_t cost;
+    uint32_t rank; /* in the configuration's order */
     bool usable;
     uint64_t usable_since_ms;
 };
 
 void unproxied_note(struct unproxied_view *view, bool usable, uint64_t now_ms);
-/* Pure. views: of one family, in the configuration's order. current: the answer before. *again_ms:
+/* Pure. views: of one family, by index. current: the answer before. *again_ms:
  * when to ask again though nothing changes; 0: never. Returns an index, or UNPROXIED_NONE. */
 int unproxied_choose(const struct unproxied_view *views, size_t n, int current, uint64_t now_ms,
                      uint64_t *again_ms);
@@ -44,7 +45,7 @@ struct unproxied;
 /* Chooses for the first time before returning. All must outlive it. Returns 0, or -ENOMEM. */
 int unproxied_new(struct unproxied **out, struct event_base *base, const struct uplinks *uplinks,
                   const struct gauges *gauges, struct routes *routes);
-/* The kernel keeps the route. NULL is fine. */
+/* The kernel keeps the route, up to routes_follow() with NULL. NULL is fine. */
 void unproxied_free(struct unproxied *unproxied);
 /* Call when something of an uplink has changed. Idempotent. NULL is fine: nothing follows. */
 void unproxied_update(struct unproxied *unproxied);

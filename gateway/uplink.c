@@ -49,6 +49,16 @@ bool uplink_usable(const struct uplink *uplink, uint8_t family)
            uplink_route(uplink, family)->usable;
 }
 
+bool uplink_exists(const struct uplink *uplink)
+{
+    return uplink->config->name[0] != '\0';
+}
+
+const char *uplink_name(const struct uplink *uplink)
+{
+    return uplink_exists(uplink) ? uplink->config->name : "(removed)";
+}
+
 static void schedule(struct uplinks *u, unsigned ms)
 {
     struct timeval in = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
@@ -61,6 +71,8 @@ static void log_state(const struct uplink *uplink)
 {
     char v4[ADDR_TEXT] = "-", v6[ADDR_TEXT] = "-";
 
+    if (!uplink_exists(uplink))
+        return;
     if (uplink->state == UPLINK_DOWN) {
         log_warning(uplink->config->name, "uplink down interface=%s: %s", uplink->config->interface,
                     uplink->reason);
@@ -96,6 +108,14 @@ static int read_snapshot(struct uplinks *u)
     return err;
 }
 
+static void assess_all(struct uplinks *u)
+{
+    for (size_t i = 0; i < u->count; i++) {
+        if (uplink_exists(&u->list[i]))
+            uplink_assess(&u->list[i], &u->snapshot, u->family);
+    }
+}
+
 static void on_rescan(evutil_socket_t fd, short what, void *arg)
 {
     struct uplinks *u = arg;
@@ -110,8 +130,7 @@ static void on_rescan(evutil_socket_t fd, short what, void *arg)
     memcpy(before, u->list, sizeof(before));
     uint32_t disturbed = u->disturbed;
     u->disturbed = 0;
-    for (size_t i = 0; i < u->count; i++)
-        uplink_assess(&u->list[i], &u->snapshot, u->family);
+    assess_all(u);
     for (size_t i = 0; i < u->count; i++) {
         bool same = uplink_equal(&before[i], &u->list[i]);
         if (!same)
@@ -126,6 +145,8 @@ static const struct uplink *find_uplink(const struct uplinks *u, uint32_t ifinde
 {
     for (size_t i = 0; i < u->count; i++) {
         const struct uplink *uplink = &u->list[i];
+        if (!uplink_exists(uplink))
+            continue;
         if (uplink->ifindex == ifindex)
             return uplink;
         if (name && strcmp(uplink->config->interface, name) == 0)
@@ -217,14 +238,25 @@ static int start_watch(struct uplinks *u, struct event_base *base)
     return err;
 }
 
-static void name_uplinks(struct uplinks *u)
+static bool is_same(const struct uplink_config *a, const struct uplink_config *b)
 {
-    u->count = u->config->n_uplinks;
-    for (size_t i = 0; i < u->count; i++) {
-        u->list[i].config = &u->config->uplinks[i];
-        u->list[i].index = (uint32_t)i;
-        u->list[i].address_id = (uint8_t)(i + 1);
+    return strcmp(a->interface, b->interface) == 0 && !a->name[0] == !b->name[0];
+}
+
+/* Of another uplink in a place nothing is known yet. */
+static void place_uplinks(struct uplinks *u, const struct gateway_config *config)
+{
+    for (size_t i = 0; i < config->n_uplinks; i++) {
+        struct uplink *uplink = &u->list[i];
+        const struct uplink_config *before = uplink->config;
+        if (!before || !is_same(before, &config->uplinks[i])) {
+            *uplink = (struct uplink){.index = (uint32_t)i, .address_id = (uint8_t)(i + 1)};
+            u->disturbed |= UINT32_C(1) << i;
+        }
+        uplink->config = &config->uplinks[i];
     }
+    u->count = config->n_uplinks;
+    u->config = config;
 }
 
 int uplinks_new(struct uplinks **out, struct event_base *base, const struct gateway_config *config,
@@ -234,11 +266,11 @@ int uplinks_new(struct uplinks **out, struct event_base *base, const struct gate
 
     if (!u)
         return -ENOMEM;
-    u->config = config;
     u->family = family;
     u->changed = changed;
     u->arg = arg;
-    name_uplinks(u);
+    place_uplinks(u, config);
+    u->disturbed = 0; /* nobody has applied anything yet */
     u->rescan = evtimer_new(base, on_rescan, u);
     int err = u->rescan ? netlink_new(&u->requests, NETLINK_ROUTE) : -ENOMEM;
     /* The watch comes first: nothing can slip between the first look and it. */
@@ -250,10 +282,9 @@ int uplinks_new(struct uplinks **out, struct event_base *base, const struct gate
         uplinks_free(u);
         return err;
     }
-    for (size_t i = 0; i < u->count; i++) {
-        uplink_assess(&u->list[i], &u->snapshot, family);
+    assess_all(u);
+    for (size_t i = 0; i < u->count; i++)
         log_state(&u->list[i]);
-    }
     *out = u;
     return 0;
 }
@@ -267,6 +298,28 @@ void uplinks_free(struct uplinks *u)
     if (u->rescan)
         event_free(u->rescan);
     free(u);
+}
+
+void uplinks_reload(struct uplinks *u, const struct gateway_config *config, uint8_t family)
+{
+    place_uplinks(u, config);
+    u->family = family;
+    on_rescan(-1, 0, u);
+}
+
+size_t uplinks_in_order(const struct uplinks *u, uint8_t order[UPLINKS_MAX])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < u->count; i++) {
+        if (!uplink_exists(&u->list[i]))
+            continue;
+        size_t at = n++;
+        for (; at > 0 && u->list[order[at - 1]].config->rank > u->list[i].config->rank; at--)
+            order[at] = order[at - 1];
+        order[at] = (uint8_t)i;
+    }
+    return n;
 }
 
 size_t uplinks_count(const struct uplinks *u)

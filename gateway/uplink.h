@@ -24,7 +24,7 @@ struct uplink_route {
 
 struct uplink {
     const struct uplink_config *config;
-    uint32_t index;     /* in the configuration; also its bit in a rule's mask */
+    uint32_t index;     /* its place in the configuration; also its bit in a rule's mask */
     uint8_t address_id; /* index + 1: its MPTCP address id */
     uint32_t ifindex;   /* 0: no such interface */
     bool carrier;
@@ -38,6 +38,11 @@ const struct uplink_route *uplink_route(const struct uplink *uplink, uint8_t fam
 /* May a flow to a concentrator of that family use it now? */
 bool uplink_usable(const struct uplink *uplink, uint8_t family);
 
+/* False in a place that is free (struct gateway_config): to all who look at it there is an uplink
+ * that is down. */
+bool uplink_exists(const struct uplink *uplink);
+const char *uplink_name(const struct uplink *uplink); /* "(removed)" there */
+
 struct uplinks;
 
 /* Something of this uplink changed (state, address, gateway, interface): before and after. Called
@@ -47,13 +52,19 @@ struct uplinks;
 typedef void uplink_changed(void *arg, const struct uplink *before, const struct uplink *now);
 
 /* Reads the kernel's state before returning (without calling changed), then follows it. config must
- * outlive it. family: of the concentrators (4, 6, or 0 for either): an uplink is up when it has a
- * route of it. Returns 0, or -errno. */
+ * outlive it, up to uplinks_reload(). family: of the concentrators (4, 6, or 0 for either): an
+ * uplink is up when it has a route of it. Returns 0, or -errno. */
 int uplinks_new(struct uplinks **out, struct event_base *base, const struct gateway_config *config,
                 uint8_t family, uplink_changed *changed, void *arg);
 void uplinks_free(struct uplinks *uplinks); /* NULL is fine */
+/* From now on those of config, made by gateway_config_reload() from the one before. Calls changed()
+ * before returning, for every place whose uplink is another one now, too. */
+void uplinks_reload(struct uplinks *uplinks, const struct gateway_config *config, uint8_t family);
+/* Of places, free ones too. */
 size_t uplinks_count(const struct uplinks *uplinks);
 const struct uplink *uplinks_get(const struct uplinks *uplinks, size_t index);
+/* The indexes of those that exist, in the configuration's order. Returns how many. */
+size_t uplinks_in_order(const struct uplinks *uplinks, uint8_t order[UPLINKS_MAX]);
 
 /* What the interface has carried since it exists. */
 struct uplink_counters {

@@ -224,8 +224,10 @@ int uplink_snapshot_read(struct uplink_snapshot *s, struct netlink *nl,
     int err = 0;
 
     s->n_links = s->n_addresses = s->n_routes = 0;
-    for (size_t i = 0; i < config->n_uplinks && !err; i++)
-        err = read_link(s, nl, config->uplinks[i].interface);
+    for (size_t i = 0; i < config->n_uplinks && !err; i++) {
+        if (config->uplinks[i].interface[0])
+            err = read_link(s, nl, config->uplinks[i].interface);
+    }
     if (!err)
         err = dump(s, nl, RTM_GETADDR, sizeof(struct ifaddrmsg), on_address);
     if (!err)

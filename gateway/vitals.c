@@ -55,7 +55,6 @@ struct vitals {
     struct event *rebind; /* after vitals_aim(), which may be called from inside a prober */
     uint64_t awake_until_us;
     bool compare;
-    size_t n;
     struct vital of[UPLINKS_MAX];
 };
 
@@ -289,7 +288,7 @@ static void on_rebind(evutil_socket_t fd, short what, void *arg)
 {
     struct vitals *all = arg;
 
-    for (size_t i = 0; i < all->n; i++)
+    for (size_t i = 0; i < uplinks_count(all->uplinks); i++)
         begin_anew(&all->of[i]);
 }
 
@@ -298,7 +297,7 @@ void vitals_aim(struct vitals *all, const struct concentrator_entry *entry, uint
     if (all->entry == entry && all->port == port)
         return;
     /* The first has just welcomed us; that another one did says nothing of this one. */
-    for (size_t i = 0; all->entry && all->entry != entry && i < all->n; i++)
+    for (size_t i = 0; all->entry && all->entry != entry && i < uplinks_count(all->uplinks); i++)
         all->gauges->of[i].tcp_works = all->gauges->of[i].welcomed = false;
     all->entry = entry;
     all->port = port;
@@ -338,7 +337,7 @@ void vitals_wake(struct vitals *all)
     all->awake_until_us = now_us + AWAKE_US;
     if (was_awake)
         return;
-    for (size_t i = 0; i < all->n; i++)
+    for (size_t i = 0; i < uplinks_count(all->uplinks); i++)
         ask_anew(&all->of[i], now_us);
 }
 
@@ -365,11 +364,10 @@ int vitals_new(struct vitals **out, struct event_base *base, const struct uplink
         vitals_free(all);
         return -ENOMEM;
     }
-    for (size_t i = 0; i < uplinks_count(uplinks); i++) {
+    for (size_t i = 0; i < UPLINKS_MAX; i++) {
         struct vital *v = &all->of[i];
         *v = (struct vital){.all = all, .uplink = (uint32_t)i};
         v->timer = evtimer_new(base, on_timer, v);
-        all->n++;
         health_init(health_of(v));
         if (!v->timer) {
             vitals_free(all);
@@ -384,7 +382,7 @@ void vitals_free(struct vitals *all)
 {
     if (!all)
         return;
-    for (size_t i = 0; i < all->n; i++) {
+    for (size_t i = 0; i < UPLINKS_MAX; i++) {
         prober_free(all->of[i].prober);
         if (all->of[i].timer)
             event_free(all->of[i].timer);

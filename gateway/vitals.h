@@ -33,8 +33,9 @@ int vitals_new(struct vitals **out, struct event_base *base, const struct uplink
                void *arg);
 void vitals_free(struct vitals *vitals); /* NULL is fine */
 
-/* Probes go to that concentrator from now on (port: where it answers them; 0: it does not). What is
- * judged begins anew: it is the way there that lives or not. */
+/* Probes go to that concentrator from now on (port: where it answers them; 0: it does not). entry
+ * must stay until they go elsewhere. What is judged begins anew: it is the way there that lives or
+ * not. */
 void vitals_aim(struct vitals *vitals, const struct concentrator_entry *entry, uint16_t port);
 /* The uplink's address, interface or state has changed; forget: it may be another network now, of
  * which nothing is known. */

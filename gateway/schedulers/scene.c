@@ -44,7 +44,13 @@ bool scene_starts_sooner(const struct uplink_view *a, const struct uplink_view *
     return expected_wait(a) < expected_wait(b);
 }
 
-/* Insertion sort: stable. */
+static bool precedes(const struct uplink_view *a, const struct uplink_view *b,
+                     starts_before *before)
+{
+    return before(a, b) || (!before(b, a) && a->rank < b->rank);
+}
+
+/* Insertion sort. */
 void scene_order(const struct scene *scene, starts_before *before, struct schedule *out)
 {
     for (size_t i = 0; i < scene->n; i++) {
@@ -52,7 +58,8 @@ void scene_order(const struct scene *scene, starts_before *before, struct schedu
 
         if (!scene_is_candidate(scene, i))
             continue;
-        while (at > 0 && before(&scene->uplinks[i], &scene->uplinks[out->order[at - 1]])) {
+        while (at > 0 &&
+               precedes(&scene->uplinks[i], &scene->uplinks[out->order[at - 1]], before)) {
             out->order[at] = out->order[at - 1];
             at--;
         }

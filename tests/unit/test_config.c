@@ -539,6 +539,101 @@ static void gateway_counts_uplinks(void **state)
     }
 }
 
+/* Takes `running`, a file with these uplinks, and gives it as what runs now. */
+static struct gateway_config *reload_uplinks(struct lab *lab, struct gateway_config *running,
+                                             const char *uplinks)
+{
+    char text[2048];
+
+    snprintf(text, sizeof(text),
+             "lan_interfaces = [\"br-lan\"];\nconcentrators = ({ name = \"vps\"; "
+             "address = \"203.0.113.10\"; key_file = \"@a\"; });\nuplinks = (%s);\n"
+             "rules = ({ name = \"r\"; uplinks = [\"new\"]; });\n",
+             uplinks);
+    put(lab, text);
+    FILE *complaints = fmemopen(lab->complaints, sizeof(lab->complaints), "w");
+    struct gateway_config *config = gateway_config_reload(lab->file, running, complaints);
+    fclose(complaints);
+    assert_complaints(lab, "");
+    gateway_config_free(running);
+    return config;
+}
+
+static void assert_places(const struct gateway_config *config, const char *expected)
+{
+    char text[256] = "";
+
+    for (size_t i = 0; i < config->n_uplinks; i++) {
+        const struct uplink_config *u = &config->uplinks[i];
+        size_t len = strlen(text);
+        snprintf(text + len, sizeof(text) - len, "%s%s%u", i ? " " : "", u->name, u->rank);
+    }
+    assert_string_equal(text, expected);
+}
+
+#define UPLINK(name, interface) "{ name = \"" name "\"; interface = \"" interface "\"; }"
+
+/* Flows, measurements and rules know an uplink by its place. */
+static void uplinks_keep_their_places(void **state)
+{
+    struct lab *lab = *state;
+    struct gateway_config *c =
+        reload_uplinks(lab, NULL, UPLINK("new", "if0") "," UPLINK("b", "if1"));
+
+    assert_places(c, "new0 b1");
+    c = reload_uplinks(lab, c, UPLINK("b", "if1") "," UPLINK("new", "if0")); /* in another order */
+    assert_places(c, "new1 b0");
+    c = reload_uplinks(lab, c, UPLINK("b", "if0") "," UPLINK("new", "if1")); /* under other names */
+    assert_places(c, "b0 new1");
+    assert_int_equal(c->rules[0].uplinks, 1u << 1);
+    c = reload_uplinks(lab, c, UPLINK("new", "if2") "," UPLINK("b", "if0"));
+    assert_places(c, "b1 0 new0"); /* the place that is left is not taken at once */
+    assert_int_equal(c->rules[0].uplinks, 1u << 2);
+    c = reload_uplinks(lab, c, UPLINK("new", "if3") "," UPLINK("c", "if2"));
+    assert_places(c, "0 0 c1 new0");
+    c = reload_uplinks(lab, c, UPLINK("new", "if1")); /* it is back, and in its place */
+    assert_places(c, "0 new0 0 0");
+    gateway_config_free(c);
+}
+
+/* Nothing is free then but what is left just now. */
+static void all_places_are_taken(void **state)
+{
+    static const char *const first[] = {"if0", "if1"};
+    struct lab *lab = *state;
+    struct gateway_config *c = NULL;
+    char text[1024];
+
+    for (int i = 0; i < 2; i++) {
+        int len = snprintf(text, sizeof(text), "{ name = \"new\"; interface = \"%s\"; }", first[i]);
+        for (int u = 1; u < UPLINKS_MAX; u++)
+            len += snprintf(text + len, sizeof(text) - (size_t)len,
+                            ", { name = \"u%d\"; interface = \"other%d\"; }", u, u);
+        c = reload_uplinks(lab, c, text);
+        assert_int_equal(c->n_uplinks, UPLINKS_MAX);
+        assert_string_equal(c->uplinks[0].name, "new");
+        assert_string_equal(c->uplinks[0].interface, first[i]);
+    }
+    gateway_config_free(c);
+}
+
+static void what_cannot_change_is_named(void **state)
+{
+    struct lab *lab = *state;
+
+    put(lab, GATEWAY);
+    struct gateway_config *running = load_gateway(lab);
+    put(lab, GATEWAY "rule_priority = 100; max_flows = 3;\nrouting_table = 7171;\n");
+    FILE *complaints = fmemopen(lab->complaints, sizeof(lab->complaints), "w");
+    assert_null(gateway_config_reload(lab->file, running, complaints));
+    fclose(complaints);
+    assert_complaints(lab, "@f:4: rule_priority cannot change from 7170 to 100 while this runs; "
+                           "restart it, or write 7170 again\n"
+                           "@f:5: routing_table cannot change from 7170 to 7171 while this runs; "
+                           "restart it, or write 7170 again\n");
+    gateway_config_free(running);
+}
+
 static void key_file_problems_are_named(void **state)
 {
     struct lab *lab = *state;
@@ -940,6 +1035,9 @@ int main(void)
         LAB_TEST(gateway_names_all_mistakes),
         LAB_TEST(gateway_needs_its_parts),
         LAB_TEST(gateway_counts_uplinks),
+        LAB_TEST(uplinks_keep_their_places),
+        LAB_TEST(all_places_are_taken),
+        LAB_TEST(what_cannot_change_is_named),
         LAB_TEST(key_file_problems_are_named),
         LAB_TEST(concentrator_defaults),
         LAB_TEST(concentrator_everything_set),

@@ -327,6 +327,41 @@ static void interception_on_and_off(void **state)
     teardown(&lab);
 }
 
+/* The table marks packets as the old configuration asks until it has followed; from then on as the
+ * new one asks. */
+static void another_configuration(void **state)
+{
+    struct lab lab;
+
+    setup(&lab);
+    struct gateway_config next = lab.config;
+    char interfaces[2][INTERFACE_NAME];
+    memcpy(interfaces[0], lab.config.lan_interfaces[0], INTERFACE_NAME);
+    strcpy(interfaces[1], "attic");
+    next.lan_interfaces = interfaces;
+    next.n_lan_interfaces = 2;
+    assert_int_equal(routes_reload(lab.routes, &next), 0); /* not intercepting */
+    assert_int_equal(count_ours(), 0);
+    assert_int_equal(routes_reload(lab.routes, &lab.config), 0);
+    assert_int_equal(routes_intercept(lab.routes, true), 0);
+    assert_int_equal(count_ours(), 6);
+    assert_int_equal(routes_reload(lab.routes, &next), 0);
+    assert_int_equal(count_ours(), 8);
+    assert_int_equal(routes_forget(lab.routes, &lab.config), 0);
+    assert_int_equal(count_ours(), 6);
+    assert_true(leads("203.0.113.1 from 10.0.0.7 iif lan mark 0x40000", "^local"));
+    next.firewall_mark = 0x80000;
+    struct gateway_config before = next;
+    before.firewall_mark = 0x40000;
+    assert_int_equal(routes_reload(lab.routes, &next), 0);
+    assert_int_equal(routes_forget(lab.routes, &before), 0);
+    assert_int_equal(count_ours(), 6);
+    assert_true(leads("203.0.113.1 from 10.0.0.7 iif lan mark 0x80000", "^local"));
+    assert_int_equal(routes_intercept(lab.routes, false), 0);
+    assert_int_equal(count_ours(), 0);
+    teardown(&lab);
+}
+
 static void removes_all_of_ours_and_nothing_else(void **state)
 {
     struct lab lab;
@@ -388,6 +423,7 @@ int main(void)
         cmocka_unit_test(follows_another_uplink_without_a_gap),
         cmocka_unit_test(the_followed_interface_goes),
         cmocka_unit_test(interception_on_and_off),
+        cmocka_unit_test(another_configuration),
         cmocka_unit_test(removes_all_of_ours_and_nothing_else),
         cmocka_unit_test(without_ipv6),
     };

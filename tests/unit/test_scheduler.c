@@ -129,6 +129,22 @@ static const struct uplink_view likes[] = {
 #define LIKES (sizeof(likes) / sizeof(likes[0]))
 #define NOT_ALLOWED 1
 
+/* Not that of the places, which a reload leaves as they are. */
+static void the_configurations_order_decides_between_equals(void **state)
+{
+    struct uplink_view u[3] = {
+        {.usable = true, .rank = 2}, {.usable = true, .rank = 0}, {.usable = true, .rank = 1}};
+
+    for (int kind = 0; kind < 2; kind++) {
+        struct schedule s;
+        decide(kind ? SCHEDULER_FAILOVER : SCHEDULER_BOND, u, 3, UINT32_MAX, &s);
+        assert_int_equal(s.n_order, 3);
+        assert_int_equal(s.order[0], 1);
+        assert_int_equal(s.order[1], 2);
+        assert_int_equal(s.order[2], 0);
+    }
+}
+
 static void bond_uses_every_usable_uplink(void **state)
 {
     size_t sets = LIKES * LIKES * LIKES * LIKES;
@@ -422,6 +438,7 @@ int main(void)
         cmocka_unit_test(the_doubtful_stand_by),
         cmocka_unit_test(who_is_not_allowed_helps_nobody),
         cmocka_unit_test(the_doubtful_start_last),
+        cmocka_unit_test(the_configurations_order_decides_between_equals),
         cmocka_unit_test(bond_uses_every_usable_uplink),
         cmocka_unit_test(any_number_of_uplinks),
         cmocka_unit_test(the_slowest_comes_last),

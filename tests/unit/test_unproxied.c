@@ -18,7 +18,9 @@ struct house {
 /* All usable from the start. */
 static struct house house(uint32_t cost0, uint32_t cost1, uint32_t cost2)
 {
-    struct house h = {.views = {{.cost = cost0}, {.cost = cost1}, {.cost = cost2}},
+    struct house h = {.views = {{.cost = cost0, .rank = 0},
+                                {.cost = cost1, .rank = 1},
+                                {.cost = cost2, .rank = 2}},
                       .now_ms = START_MS,
                       .current = UNPROXIED_NONE};
 
@@ -52,6 +54,18 @@ static void the_cheapest_then_the_first(void **state)
     assert_int_equal(turn(&h, 0, true), 0);
     assert_int_equal(unproxied_choose(h.views, 0, UNPROXIED_NONE, h.now_ms, &h.again_ms),
                      UNPROXIED_NONE);
+}
+
+/* Since a reload has put them in another order. */
+static void the_first_is_that_of_the_configuration(void **state)
+{
+    struct house h = house(5, 5, 5);
+
+    h.views[0].rank = 2;
+    h.views[2].rank = 0;
+    assert_int_equal(choose(&h), 2);
+    assert_int_equal(turn(&h, 2, false), 1);
+    assert_int_equal(turn(&h, 1, false), 0);
 }
 
 static void comes_back_when_it_has_been_well(void **state)
@@ -138,6 +152,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cheapest_then_the_first),
+        cmocka_unit_test(the_first_is_that_of_the_configuration),
         cmocka_unit_test(comes_back_when_it_has_been_well),
         cmocka_unit_test(one_that_flaps_is_not_followed),
         cmocka_unit_test(without_the_current_one_there_is_no_waiting),

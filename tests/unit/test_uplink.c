@@ -34,7 +34,8 @@ static void on_changed(void *arg, const struct uplink *before, const struct upli
 
     lab->changes++;
     lab->disturbances += memcmp(before, now, sizeof(*now)) == 0;
-    lab->before = *before;
+    if (memcmp(before, now, sizeof(*now)) != 0)
+        lab->before = *before;
     assert_true(now == uplinks_get(lab->uplinks, now->index));
 }
 
@@ -192,6 +193,38 @@ static void interface_vanishes_and_returns(void **state)
 }
 
 /* What our own routes say must not be taken for the router's. */
+/* One stays under another name, one is removed, one is added: each index is one uplink's. */
+static void another_configuration(void **state)
+{
+    struct lab lab;
+
+    setup(&lab, 4);
+    struct gateway_config next = {.n_uplinks = 3};
+    strcpy(next.uplinks[0].name, "home");
+    strcpy(next.uplinks[0].interface, "dsl");
+    next.uplinks[0].rank = 1;
+    strcpy(next.uplinks[2].name, "cable");
+    strcpy(next.uplinks[2].interface, "cable");
+    netns_veth("cable", lab.far, "cable");
+    netns_run("ip addr add 198.51.100.10/24 dev cable && ip route add default via 198.51.100.1 "
+              "metric 9");
+    settle(&lab);
+    lab.changes = 0;
+    uplinks_reload(lab.uplinks, &next, 4);
+    assert_int_equal(lab.changes, 2);
+    uint8_t order[UPLINKS_MAX];
+    assert_int_equal(uplinks_in_order(lab.uplinks, order), 2);
+    assert_int_equal(order[0], 2);
+    assert_int_equal(order[1], 0);
+    const struct uplink *one = uplinks_get(lab.uplinks, 0), *two = uplinks_get(lab.uplinks, 1);
+    assert_true(uplink_usable(one, 4));
+    assert_string_equal(one->config->name, "home");
+    assert_false(uplink_exists(two) || uplink_usable(two, 4));
+    assert_true(uplink_usable(uplinks_get(lab.uplinks, 2), 4));
+    assert_int_equal(uplinks_get(lab.uplinks, 2)->address_id, 3);
+    teardown(&lab);
+}
+
 static void ignores_what_is_not_its_way(void **state)
 {
     struct lab lab;
@@ -316,6 +349,7 @@ int main(void)
         cmocka_unit_test(cable_out_and_in),
         cmocka_unit_test(another_address_and_gateway),
         cmocka_unit_test(interface_vanishes_and_returns),
+        cmocka_unit_test(another_configuration),
         cmocka_unit_test(ignores_what_is_not_its_way),
         cmocka_unit_test(follows_ipv6),
         cmocka_unit_test(point_to_point),
