@@ -7,9 +7,10 @@
  *
  * - There is a queue while answers take longer than is usual there, by 10 ms and an eighth of it.
  *   What is usual is learnt upwards only while next to nothing is carried (not the least of the
- * last minutes: they may have been spent in a queue), and is so rather much of a radio's jitter.
- * Probes wait in the queue that data fills. Where each flow has a queue of its own (fq_codel, CAKE)
- * they do not, and nothing here sees that such an uplink is full.
+ *   last minutes: they may have been spent in a queue), and is so rather much of a radio's jitter.
+ *   Probes wait in the queue that data fills. Where each flow has one of its own (fq_codel, CAKE)
+ *   they do not, and where lost packets hold senders back there is none: nothing here sees that
+ *   such an uplink gives all it can.
  * - What is carried while there is a queue all the time, for more than one window, is what can be
  *   carried: proven. It follows what is measured then, by a third of the way with each window. A
  *   queue does not tell its direction, so this is learnt only while one direction carries eight
