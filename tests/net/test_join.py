@@ -267,6 +267,28 @@ def test_a_new_router():
         assert "  uplinks  lte\n  With one uplink there is nothing to bond yet" in result.stderr
 
 
+def test_a_gateway_that_runs():
+    """It takes a new concentrator over at once, and a removed one out; no daemon is restarted."""
+    with Lab() as lab, Bonded(lab, spare=True) as bond:
+        before = bond.gateway.pid
+        link = lab.vps.run([bond.program, "invite", "cabin", "-c", bond.concentrator_conf,
+                            "--address", f"{lab.vps.address6}"]).stdout
+
+        def names():
+            return [station["name"] for station in bond.status()["concentrators"]]
+
+        def run(*words):
+            return lab.router.run([bond.program, *words, "-c", bond.gateway_conf], input=link)
+
+        said = run("join", "--no-check", "--name", "third").stderr
+        assert "The running gateway has taken it over.\n" in said
+        assert names() == ["vps", "spare", "third"]
+        said = run("remove", "spare").stderr
+        assert "The running gateway has taken it over.\n" in said
+        assert names() == ["vps", "third"]
+        assert bond.gateway.pid == before and bond.gateway.poll() is None
+
+
 def test_a_host_that_is_no_router():
     """No LAN, and then no uplink: it says what is missing, and writes nothing."""
     with Lab() as lab, Bonded(lab, start=False) as bond:
