@@ -14,6 +14,7 @@ struct role {
     const struct command *command;
     const char *config;
     int (*run)(const char *config_path);
+    int (*take_over)(const char *config_path);
     bool (*check)(const char *config_path);
     const struct option_row *(*rows)(void);
 };
@@ -48,12 +49,12 @@ static int describe(const struct role *role)
     return command_finish(EXIT_WELL);
 }
 
-enum { LONG_CHECK = 256, LONG_KEYS, LONG_SYSLOG, LONG_DEBUG };
+enum { LONG_CHECK = 256, LONG_KEYS, LONG_SYSLOG, LONG_DEBUG, LONG_TAKE_OVER };
 
 static int serve(const struct role *role, int argc, char **argv)
 {
     const char *path = role->config;
-    bool check_only = false;
+    bool check_only = false, takes_over = false;
     int option, code;
 
     while ((option = command_next_option(role->command, argc, argv, &code)) > 0) {
@@ -67,10 +68,14 @@ static int serve(const struct role *role, int argc, char **argv)
             log_use_syslog("bondway");
         else if (option == LONG_DEBUG)
             log_set_level(LOG_LEVEL_DEBUG);
+        else if (option == LONG_TAKE_OVER)
+            takes_over = true;
     }
     if (option < 0)
         return code;
-    return check_only ? check(role, path) : role->run(path);
+    if (check_only)
+        return check(role, path);
+    return takes_over ? role->take_over(path) : role->run(path);
 }
 
 #define GATEWAY_CONFIG "/etc/bondway/gateway.conf"
@@ -80,18 +85,26 @@ static int serve(const struct role *role, int argc, char **argv)
         {LONG_CHECK, "check", NULL, "say what is wrong in it, and change nothing"},                \
         {LONG_KEYS, "keys", NULL, "list the keys that it may hold"},                               \
         {LONG_SYSLOG, "syslog", NULL, "log to syslog, not to standard error"},                     \
-        {LONG_DEBUG, "debug", NULL, "log more"},                                                   \
     {                                                                                              \
-        0, NULL, NULL, NULL                                                                        \
+        LONG_DEBUG, "debug", NULL, "log more"                                                      \
     }
 
-static const struct command_option gateway_options[] = {OPTIONS(GATEWAY_CONFIG)};
-static const struct command_option concentrator_options[] = {OPTIONS(CONCENTRATOR_CONFIG)};
+static const struct command_option gateway_options[] = {OPTIONS(GATEWAY_CONFIG),
+                                                        {0, NULL, NULL, NULL}};
+static const struct command_option concentrator_options[] = {
+    OPTIONS(CONCENTRATOR_CONFIG),
+    {LONG_TAKE_OVER, "take-over", NULL,
+     "take the place of the one that runs, whose flows go on to their end"},
+    {0, NULL, NULL, NULL}};
 
 static int run_gateway(int argc, char **argv)
 {
     static const struct role gateway = {
-        &gateway_command, GATEWAY_CONFIG, gateway_run, check_gateway, gateway_config_rows,
+        .command = &gateway_command,
+        .config = GATEWAY_CONFIG,
+        .run = gateway_run,
+        .check = check_gateway,
+        .rows = gateway_config_rows,
     };
 
     return serve(&gateway, argc, argv);
@@ -109,11 +122,25 @@ const struct command gateway_command = {
     .run = run_gateway,
 };
 
+static int begin_concentrator(const char *path)
+{
+    return concentrator_run(path, false);
+}
+
+static int replace_concentrator(const char *path)
+{
+    return concentrator_run(path, true);
+}
+
 static int run_concentrator(int argc, char **argv)
 {
     static const struct role concentrator = {
-        &concentrator_command, CONCENTRATOR_CONFIG,      concentrator_run,
-        check_concentrator,    concentrator_config_rows,
+        .command = &concentrator_command,
+        .config = CONCENTRATOR_CONFIG,
+        .run = begin_concentrator,
+        .take_over = replace_concentrator,
+        .check = check_concentrator,
+        .rows = concentrator_config_rows,
     };
 
     return serve(&concentrator, argc, argv);

@@ -1,9 +1,8 @@
 #include "concentrator/admission.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "concentrator/replay.h"
 
 #define FRESH_MS 30000
 #define TOKEN_LIFE_MS 10000
@@ -15,6 +14,7 @@ struct admission {
     struct replay *replay;
     uint64_t started_wall_ms, started_boot_ms;
     uint8_t k_boot[32];
+    atomic_bool closed;
     struct key dummy; /* whom a HELLO of an unknown id is tried against */
 };
 
@@ -47,6 +47,38 @@ void admission_free(struct admission *a)
 uint64_t admission_time_ms(const struct admission *a, uint64_t boot_ms)
 {
     return a->started_wall_ms + (boot_ms - a->started_boot_ms);
+}
+
+void admission_close(struct admission *a)
+{
+    atomic_store(&a->closed, true);
+}
+
+void admission_reopen(struct admission *a)
+{
+    atomic_store(&a->closed, false);
+}
+
+int admission_bequeath(struct admission *a, struct admission_legacy *out)
+{
+    *out = (struct admission_legacy){.started_wall_ms = a->started_wall_ms,
+                                     .started_boot_ms = a->started_boot_ms};
+    memcpy(out->k_boot, a->k_boot, sizeof(out->k_boot));
+    return replay_list(a->replay, &out->salts, &out->n_salts);
+}
+
+int admission_inherit(struct admission *a, const struct admission_legacy *legacy)
+{
+    a->started_wall_ms = legacy->started_wall_ms;
+    a->started_boot_ms = legacy->started_boot_ms;
+    memcpy(a->k_boot, legacy->k_boot, sizeof(a->k_boot));
+    return replay_restore(a->replay, legacy->salts, legacy->n_salts);
+}
+
+void admission_legacy_clear(struct admission_legacy *legacy)
+{
+    free(legacy->salts);
+    crypto_wipe(legacy, sizeof(*legacy));
 }
 
 void greeting_begin(struct greeting *g)
@@ -114,6 +146,8 @@ static enum admission_verdict decide(struct admission *a, struct greeting *g, ui
 
     if (replay_contains(a->replay, id, salt, boot_ms))
         return ADMISSION_REPLAY;
+    if (atomic_load(&a->closed))
+        return ADMISSION_CHALLENGE;
     if (!is_fresh(a, g, boot_ms))
         return challenge(g, boot_ms);
     switch (replay_insert(a->replay, id, salt, quota, boot_ms)) {

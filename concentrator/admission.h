@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "concentrator/peers.h"
+#include "concentrator/replay.h"
 #include "core/hello.h"
 
 struct admission;
@@ -17,6 +18,24 @@ struct admission *admission_new(uint64_t wall_ms, uint64_t boot_ms);
 void admission_free(struct admission *admission);
 /* The protocol's time. */
 uint64_t admission_time_ms(const struct admission *admission, uint64_t boot_ms);
+
+/* What the next process must know to go on where this one ends: nothing is accepted twice, and
+ * tokens stay valid. */
+struct admission_legacy {
+    uint64_t started_wall_ms, started_boot_ms;
+    uint8_t k_boot[32];
+    struct replay_entry *salts; /* malloced */
+    size_t n_salts;
+};
+/* From now on nobody is welcome: whose HELLO is good is sent away with a CHALLENGE, and comes back,
+ * to the next process or, when that has come to nothing, to this one. */
+void admission_close(struct admission *admission);
+void admission_reopen(struct admission *admission);
+/* Once closed, and when every thread knows. Returns 0, or -ENOMEM. */
+int admission_bequeath(struct admission *admission, struct admission_legacy *out);
+/* Into a new one. Returns 0, or -ENOMEM. */
+int admission_inherit(struct admission *admission, const struct admission_legacy *legacy);
+void admission_legacy_clear(struct admission_legacy *legacy);
 
 /* One connection's first flight as it comes in: all that a stranger can make us hold. */
 struct greeting {

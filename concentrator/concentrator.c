@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "concentrator/handover.h"
 #include "concentrator/kernel.h"
 #include "concentrator/metrics.h"
 #include "concentrator/rights.h"
@@ -42,6 +43,9 @@ struct concentrator {
     int drained_fd; /* workers count themselves here when they have drained */
     struct event *on_drained, *drain_deadline;
     uint64_t n_drained;
+    struct handover inherited;
+    int elder_fd;          /* the process that we take over from; -1: none, or it has let go */
+    struct event *on_heir; /* the process that takes over from us, until it has; NULL: none does */
 };
 
 /* ---- control socket ---- */
@@ -80,10 +84,13 @@ static int begin_events(void *arg, struct control_client *client, bool follow)
     return events_stream(c->events, client, follow);
 }
 
+static void on_hand_over(void *arg, int fd);
+
 static const struct control_command commands[] = {
     {.name = "status", .answer = answer_status},
     {.name = "flows", .answer = answer_flows},
     {.name = "events", .begin = begin_events},
+    {.name = HANDOVER_COMMAND, .take = on_hand_over},
     {.name = NULL},
 };
 
@@ -211,6 +218,145 @@ static void on_reload(void *arg)
     log_info("reload", "done gateways=%zu", peers_count(peers));
 }
 
+/* ---- handing over ---- */
+
+/* How long an heir may take from what it is told to its start. */
+static const struct timeval heir_patience = {.tv_sec = 30};
+
+static void forget_heir(struct concentrator *c)
+{
+    int fd = event_get_fd(c->on_heir);
+
+    event_free(c->on_heir);
+    c->on_heir = NULL;
+    close(fd);
+}
+
+/* The descriptors stay the workers' own. */
+static int list_listeners(struct concentrator *c, struct handover *out)
+{
+    out->listeners = calloc(HANDOVER_LISTENERS_MAX, sizeof(out->listeners[0]));
+    if (!out->listeners)
+        return -ENOMEM;
+    for (size_t i = 0; i < c->n_workers; i++)
+        out->n_listeners += worker_listeners(c->workers[i], out->listeners + out->n_listeners,
+                                             HANDOVER_LISTENERS_MAX - out->n_listeners);
+    return 0;
+}
+
+/* From here until admission is open again, or the other has taken over, nobody is let in: whoever
+ * connects waits. */
+static int tell_heir(struct concentrator *c, int fd)
+{
+    struct handover all = {0};
+
+    admission_close(c->services.admission);
+    for (size_t i = 0; i < c->n_workers; i++)
+        worker_pause(c->workers[i]);
+    kernel_bequeath(&c->kernel, &all.kernel);
+    int err = admission_bequeath(c->services.admission, &all.admission);
+    if (err == 0)
+        err = list_listeners(c, &all);
+    if (err == 0)
+        err = handover_send(fd, &all);
+    all.n_listeners = 0;
+    handover_clear(&all);
+    return err;
+}
+
+static void go_on(struct concentrator *c, int err)
+{
+    log_warning("handover", "the other did not take over (%s): going on as before", strerror(-err));
+    forget_heir(c);
+    admission_reopen(c->services.admission);
+    for (size_t i = 0; i < c->n_workers; i++)
+        worker_resume(c->workers[i]);
+}
+
+static void retire(struct concentrator *c)
+{
+    tell(c, "handed over", "");
+    log_info("handover", "another process has taken over; running flows go on here to their end");
+    for (size_t i = 0; i < c->n_workers; i++)
+        worker_retire(c->workers[i]);
+    kernel_forget(&c->kernel);
+    web_free(c->web);
+    c->web = NULL;
+    control_free(c->control);
+    c->control = NULL;
+    handover_let_go(event_get_fd(c->on_heir));
+    forget_heir(c);
+}
+
+static void on_heir_speaks(evutil_socket_t fd, short what, void *arg)
+{
+    struct concentrator *c = arg;
+    int taken = what & EV_TIMEOUT ? -ETIMEDOUT : handover_is_taken(fd);
+
+    if (taken == 1)
+        retire(c);
+    else if (taken < 0)
+        go_on(c, taken);
+}
+
+static void on_hand_over(void *arg, int fd)
+{
+    struct concentrator *c = arg;
+
+    if (c->on_heir) { /* one at a time */
+        close(fd);
+        return;
+    }
+    c->on_heir = event_new(c->base, fd, EV_READ | EV_PERSIST, on_heir_speaks, c);
+    if (!c->on_heir) {
+        close(fd);
+        return;
+    }
+    int err = tell_heir(c, fd);
+    if (err == 0 && event_add(c->on_heir, &heir_patience) == -1)
+        err = -ENOMEM;
+    if (err < 0)
+        go_on(c, err);
+}
+
+/* Returns 0, also when there is nobody to take over from; or -errno after having said why. */
+static int take_over(struct concentrator *c)
+{
+    const char *path = peers_config(c->peers)->control_socket;
+    int err = handover_ask(path, &c->inherited, &c->elder_fd);
+
+    if (err == -ENOENT || err == -ECONNREFUSED) {
+        log_info("handover", "no concentrator answers on %s: starting without one before", path);
+        return 0;
+    }
+    if (err == 0)
+        err = admission_inherit(c->services.admission, &c->inherited.admission);
+    if (err == -EPROTO)
+        log_error("handover", "the concentrator on %s cannot hand over to this version: restart it",
+                  path);
+    else if (err < 0)
+        log_error("handover", "cannot take over from the concentrator on %s: %s", path,
+                  strerror(-err));
+    return err;
+}
+
+/* All that can go wrong lies behind. */
+static int finish_take_over(struct concentrator *c)
+{
+    if (c->elder_fd == -1)
+        return 0;
+    int err = handover_take(c->elder_fd);
+    if (err < 0) {
+        log_error("handover", "the other process did not let go: %s", strerror(-err));
+        return err;
+    }
+    close(c->elder_fd);
+    c->elder_fd = -1;
+    log_info("handover", "taken over listeners=%zu salts=%zu", c->inherited.n_listeners,
+             c->inherited.admission.n_salts);
+    return 0;
+}
+
 /* ---- the end ---- */
 
 static void on_stop(void *arg)
@@ -290,9 +436,12 @@ static void complain_of_listen(const struct addr *at, int err)
               remedy_of_listen(err));
 }
 
-static int check_ports_free(const struct concentrator_config *config)
+static int check_ports_free(const struct concentrator_config *config,
+                            const struct handover *inherited)
 {
     for (size_t i = 0; i < config->n_listen; i++) {
+        if (handover_find(inherited, &config->listen[i], 0) != -1)
+            continue;
         int err = check_port_free(&config->listen[i]);
         if (err < 0) {
             complain_of_listen(&config->listen[i], err);
@@ -307,14 +456,15 @@ static int make_workers(struct concentrator *c)
     const struct concentrator_config *config = peers_config(c->peers);
     struct addr failed;
 
-    int err = check_ports_free(config);
+    int err = check_ports_free(config, &c->inherited);
     if (err < 0)
         return err;
     c->workers = calloc(config->workers, sizeof(c->workers[0]));
     if (!c->workers)
         return -ENOMEM;
     while (c->n_workers < config->workers) {
-        err = worker_new(&c->workers[c->n_workers], c->peers, &c->services, c->drained_fd, &failed);
+        err = worker_new(&c->workers[c->n_workers], c->peers, &c->services, &c->inherited,
+                         c->n_workers, c->drained_fd, &failed);
         if (err < 0) {
             if (failed.family)
                 complain_of_listen(&failed, err);
@@ -467,8 +617,8 @@ static void log_start(const struct concentrator *c)
              config->max_pending_dials);
 }
 
-/* Takes config. Returns 0, or -errno after having said why. */
-static int concentrator_start(struct concentrator *c, struct concentrator_config *config)
+/* Takes config. */
+static int make_all(struct concentrator *c, struct concentrator_config *config)
 {
     int err = peers_new(&c->peers, config, NULL);
 
@@ -478,18 +628,43 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
         err = make_services(c);
     if (err == 0)
         err = make_events(c);
-    if (err < 0) {
+    if (err < 0)
         log_error("concentrator", "cannot start: %s", strerror(-err));
-        return err;
-    }
-    err = raise_descriptor_limit(peers_config(c->peers));
+    return err;
+}
+
+/* Ports are bound and the kernel is prepared with the rights that there are at first. */
+static int open_doors(struct concentrator *c)
+{
+    int err = raise_descriptor_limit(peers_config(c->peers));
+
     if (err == 0)
         err = make_workers(c);
     if (err < 0)
         return err;
     check_probes(c);
-    kernel_prepare(&c->kernel);
-    err = rights_give_up(peers_config(c->peers), c->config_path);
+    if (c->elder_fd == -1)
+        kernel_prepare(&c->kernel);
+    else
+        kernel_inherit(&c->kernel, &c->inherited.kernel);
+    return 0;
+}
+
+/* Takes config. Returns 0, or -errno after having said why. */
+static int concentrator_start(struct concentrator *c, struct concentrator_config *config,
+                              bool takes_over)
+{
+    int err = make_all(c, config);
+
+    if (err == 0 && takes_over)
+        err = take_over(c);
+    if (err == 0)
+        err = open_doors(c);
+    if (err == 0)
+        err = rights_give_up(peers_config(c->peers), c->config_path);
+    if (err == 0)
+        err = finish_take_over(c);
+    handover_clear(&c->inherited);
     if (err == 0)
         err = open_control(c);
     if (err == 0)
@@ -504,13 +679,21 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
 
 static void concentrator_end(struct concentrator *c)
 {
+    if (c->on_heir)
+        forget_heir(c);
     web_free(c->web);
     control_free(c->control);
     events_free(c->events);
     for (size_t i = 0; i < c->n_workers; i++)
         worker_free(c->workers[i]);
     free(c->workers);
-    kernel_restore(&c->kernel);
+    /* Before the other has let go, what there is to put back is still its own. */
+    if (c->elder_fd == -1)
+        kernel_restore(&c->kernel);
+    else
+        kernel_forget(&c->kernel);
+    if (c->elder_fd != -1)
+        close(c->elder_fd);
     if (c->on_drained)
         event_free(c->on_drained);
     if (c->drain_deadline)
@@ -525,17 +708,18 @@ static void concentrator_end(struct concentrator *c)
     peers_unref(c->peers);
 }
 
-int concentrator_run(const char *config_path)
+int concentrator_run(const char *config_path, bool takes_over)
 {
     struct concentrator c = {.config_path = config_path,
                              .kernel = {.stale_fd = -1},
                              .drained_fd = -1,
+                             .elder_fd = -1,
                              .started_ms = clock_now_ms()};
     struct concentrator_config *config = concentrator_config_load(config_path, stderr);
 
     if (!config)
         return 2;
-    int err = concentrator_start(&c, config);
+    int err = concentrator_start(&c, config, takes_over);
     if (err == 0) {
         log_start(&c);
         readiness_tell();

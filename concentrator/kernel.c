@@ -113,29 +113,61 @@ void kernel_prepare(struct kernel *kernel)
         warn_of_limits(err);
 }
 
-static void restore_stale(struct kernel *kernel)
+void kernel_inherit(struct kernel *kernel, const struct kernel_legacy *legacy)
 {
-    if (kernel->stale_fd == -1)
-        return;
-    if (pwrite(kernel->stale_fd, kernel->stale_before, strlen(kernel->stale_before), 0) == -1)
-        log_warning("kernel", "cannot put net.mptcp.stale_loss_cnt back to %s: %s",
-                    kernel->stale_before, strerror(errno));
-    close(kernel->stale_fd);
+    kernel_prepare(kernel);
+    if (legacy->limits_changed && !kernel->path_manager &&
+        path_manager_new(&kernel->path_manager, NULL, NULL, NULL) < 0)
+        kernel->path_manager = NULL;
+    if (legacy->limits_changed)
+        kernel->before = legacy->limits;
+    if (legacy->stale[0] && kernel->stale_fd == -1) {
+        int fd = sysctl_open(STALE_SYSCTL, O_WRONLY);
+        kernel->stale_fd = fd < 0 ? -1 : fd;
+    }
+    if (legacy->stale[0])
+        memcpy(kernel->stale_before, legacy->stale, sizeof(legacy->stale));
+}
+
+void kernel_bequeath(const struct kernel *kernel, struct kernel_legacy *out)
+{
+    *out = (struct kernel_legacy){.limits_changed = kernel->path_manager != NULL,
+                                  .limits = kernel->before};
+    if (kernel->stale_fd != -1)
+        memcpy(out->stale, kernel->stale_before, sizeof(out->stale));
+}
+
+void kernel_forget(struct kernel *kernel)
+{
+    path_manager_free(kernel->path_manager);
+    kernel->path_manager = NULL;
+    if (kernel->stale_fd != -1)
+        close(kernel->stale_fd);
     kernel->stale_fd = -1;
 }
 
+static void restore_stale(struct kernel *kernel)
+{
+    if (kernel->stale_fd != -1 &&
+        pwrite(kernel->stale_fd, kernel->stale_before, strlen(kernel->stale_before), 0) == -1)
+        log_warning("kernel", "cannot put net.mptcp.stale_loss_cnt back to %s: %s",
+                    kernel->stale_before, strerror(errno));
+}
+
 /* Somebody else may have changed them in the meantime: then they are his. */
-void kernel_restore(struct kernel *kernel)
+static void restore_limits(struct kernel *kernel)
 {
     struct path_limits now;
 
-    restore_stale(kernel);
-    if (!kernel->path_manager)
-        return;
-    if (path_manager_get_limits(kernel->path_manager, &now) == 0 &&
+    if (kernel->path_manager && path_manager_get_limits(kernel->path_manager, &now) == 0 &&
         now.subflows == SUBFLOWS_WANTED &&
         now.add_addr_accepted == kernel->before.add_addr_accepted)
         path_manager_set_limits(kernel->path_manager, &kernel->before);
-    path_manager_free(kernel->path_manager);
-    kernel->path_manager = NULL;
+}
+
+void kernel_restore(struct kernel *kernel)
+{
+    restore_stale(kernel);
+    restore_limits(kernel);
+    kernel_forget(kernel);
 }

@@ -16,8 +16,19 @@ struct kernel {
     char stale_before[16];
 };
 
+/* What was there before, for the process that will put it back. */
+struct kernel_legacy {
+    bool limits_changed;
+    struct path_limits limits;
+    char stale[16]; /* "": as it was */
+};
+
 /* Warns, with the remedy, of everything that will keep connections on one path. Goes on. */
 void kernel_prepare(struct kernel *kernel);
+/* Likewise, after another process has prepared it. */
+void kernel_inherit(struct kernel *kernel, const struct kernel_legacy *legacy);
+void kernel_bequeath(const struct kernel *kernel, struct kernel_legacy *out);
 void kernel_restore(struct kernel *kernel);
+void kernel_forget(struct kernel *kernel); /* leaves it as it is: another will restore it */
 
 #endif

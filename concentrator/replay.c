@@ -1,5 +1,6 @@
 #include "concentrator/replay.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,21 +149,17 @@ static void grow(struct replay *r)
     }
 }
 
-static enum replay_verdict insert(struct replay *r, const uint8_t key[KEY_BYTES], size_t quota,
-                                  uint64_t now_ms)
+/* It becomes the youngest. */
+static int append(struct replay *r, struct holder *holder, const uint8_t key[KEY_BYTES],
+                  uint64_t until_ms)
 {
-    if (find(r, key))
-        return REPLAY_SEEN;
-    struct holder *holder = holder_of(r, key);
-    if (!holder || holder->count >= quota)
-        return REPLAY_FULL;
     struct entry *e = malloc(sizeof(*e));
+
     if (!e)
-        return REPLAY_FULL;
+        return -ENOMEM;
     grow(r);
     struct entry **at = bucket_of(r, key);
-    *e = (struct entry){
-        .next_in_bucket = *at, .holder = holder, .until_ms = now_ms + REPLAY_KEPT_MS};
+    *e = (struct entry){.next_in_bucket = *at, .holder = holder, .until_ms = until_ms};
     memcpy(e->key, key, KEY_BYTES);
     *at = e;
     if (r->newest)
@@ -172,7 +169,18 @@ static enum replay_verdict insert(struct replay *r, const uint8_t key[KEY_BYTES]
     r->newest = e;
     holder->count++;
     r->count++;
-    return REPLAY_NEW;
+    return 0;
+}
+
+static enum replay_verdict insert(struct replay *r, const uint8_t key[KEY_BYTES], size_t quota,
+                                  uint64_t now_ms)
+{
+    if (find(r, key))
+        return REPLAY_SEEN;
+    struct holder *holder = holder_of(r, key);
+    if (!holder || holder->count >= quota)
+        return REPLAY_FULL;
+    return append(r, holder, key, now_ms + REPLAY_KEPT_MS) == 0 ? REPLAY_NEW : REPLAY_FULL;
 }
 
 static void join_key(uint8_t key[KEY_BYTES], const uint8_t *id, const uint8_t *salt)
@@ -205,6 +213,38 @@ bool replay_contains(struct replay *r, const uint8_t id[KEY_ID], const uint8_t s
     bool found = find(r, key);
     pthread_mutex_unlock(&r->lock);
     return found;
+}
+
+int replay_list(struct replay *r, struct replay_entry **out, size_t *n)
+{
+    pthread_mutex_lock(&r->lock);
+    struct replay_entry *list = r->count ? calloc(r->count, sizeof(list[0])) : NULL;
+    int err = list || r->count == 0 ? 0 : -ENOMEM;
+    *n = 0;
+    for (const struct entry *e = list ? r->oldest : NULL; e; e = e->next_by_age) {
+        struct replay_entry *entry = &list[(*n)++];
+        memcpy(entry->id, e->key, KEY_ID);
+        memcpy(entry->salt, e->key + KEY_ID, HELLO_SALT);
+        entry->until_ms = e->until_ms;
+    }
+    pthread_mutex_unlock(&r->lock);
+    *out = list;
+    return err;
+}
+
+int replay_restore(struct replay *r, const struct replay_entry *list, size_t n)
+{
+    uint8_t key[KEY_BYTES];
+    int err = 0;
+
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < n && err == 0; i++) {
+        join_key(key, list[i].id, list[i].salt);
+        struct holder *holder = holder_of(r, key);
+        err = holder ? append(r, holder, key, list[i].until_ms) : -ENOMEM;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return err;
 }
 
 size_t replay_count(struct replay *r)

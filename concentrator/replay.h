@@ -27,6 +27,16 @@ enum replay_verdict replay_insert(struct replay *replay, const uint8_t id[KEY_ID
                                   const uint8_t salt[HELLO_SALT], size_t quota, uint64_t now_ms);
 bool replay_contains(struct replay *replay, const uint8_t id[KEY_ID],
                      const uint8_t salt[HELLO_SALT], uint64_t now_ms);
+/* One salt, as another process is told of it. */
+struct replay_entry {
+    uint8_t id[KEY_ID];
+    uint8_t salt[HELLO_SALT];
+    uint64_t until_ms; /* clock_boot_ms() */
+};
+/* All of them, the oldest first: *out is malloced, NULL for none. Returns 0, or -ENOMEM. */
+int replay_list(struct replay *replay, struct replay_entry **out, size_t *n);
+/* Into one that is empty. Returns 0, or -ENOMEM. */
+int replay_restore(struct replay *replay, const struct replay_entry *list, size_t n);
 /* How many salts it holds. */
 size_t replay_count(struct replay *replay);
 

@@ -26,7 +26,8 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
         list_remove(&s->node);
         session_free(s);
     }
-    if (group->draining && group->drained && !has_flows(group)) {
+    bool over = (group->draining && !has_flows(group)) || (group->retired && group->n_live == 0);
+    if (over && group->drained) {
         group->drained(group->arg);
         group->drained = NULL;
     }
@@ -71,7 +72,7 @@ void session_group_free(struct session_group *group)
 {
     if (!group)
         return;
-    group->draining = false;
+    group->draining = group->retired = false;
     if (group->reaper && group->hangups && group->relays) {
         close_all(group, END_SHUTDOWN);
         on_reap(-1, 0, group);
@@ -164,6 +165,12 @@ void session_group_reload(struct session_group *group, struct peers *peers)
     /* Until the reaper comes, the closed ones still point to `before`: but nothing looks there. */
     group->peers = peers_ref(peers);
     peers_unref(before);
+}
+
+void session_group_retire(struct session_group *group)
+{
+    group->retired = true;
+    event_active(group->reaper, 0, 0);
 }
 
 void session_group_drain(struct session_group *group)

@@ -75,7 +75,7 @@ struct session_group {
     struct list lobby; /* those with a place in the lobby; the first has waited longest */
     size_t n_live, n_lobby;
     struct event *reaper;
-    bool draining;
+    bool draining, retired;
     session_group_drained *drained; /* until it has been called */
     void *arg;
     uint64_t next_id;

@@ -1,6 +1,7 @@
 #include "concentrator/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -15,7 +16,10 @@ enum order {
     ORDER_DRAIN = 2,
     ORDER_REPORT = 4,
     ORDER_FLOWS = 8,
-    ORDER_STOP = 16
+    ORDER_STOP = 16,
+    ORDER_PAUSE = 32,
+    ORDER_RESUME = 64,
+    ORDER_RETIRE = 128
 };
 
 struct worker {
@@ -73,6 +77,28 @@ static void obey_reload(struct worker *w)
     peers_unref(peers);
 }
 
+static void close_doors(struct worker *w)
+{
+    while (w->n_listeners > 0)
+        listener_free(w->listeners[--w->n_listeners]);
+    echo_free(w->echo);
+    w->echo = NULL;
+}
+
+static void obey_doors(struct worker *w, unsigned orders)
+{
+    for (size_t i = 0; i < w->n_listeners; i++) {
+        if (orders & ORDER_PAUSE)
+            listener_pause(w->listeners[i]);
+        if (orders & ORDER_RESUME)
+            listener_resume(w->listeners[i]);
+    }
+    if (orders & ORDER_RETIRE) {
+        close_doors(w);
+        session_group_retire(w->sessions);
+    }
+}
+
 static void obey(struct worker *w, unsigned orders)
 {
     if (orders & ORDER_RELOAD)
@@ -83,6 +109,7 @@ static void obey(struct worker *w, unsigned orders)
         session_group_report(w->sessions);
     if (orders & ORDER_FLOWS)
         w->flows = session_group_flows(w->sessions);
+    obey_doors(w, orders);
     if (orders & ORDER_STOP)
         event_base_loopbreak(w->base);
 }
@@ -105,17 +132,55 @@ static void on_bell(evutil_socket_t fd, short what, void *arg)
     pthread_mutex_unlock(&w->lock);
 }
 
-static int listen_everywhere(struct worker *w, const struct concentrator_config *config,
-                             struct addr *failed)
+static int adopt(struct worker *w, int inherited)
 {
-    w->listeners = calloc(config->n_listen, sizeof(w->listeners[0]));
+    int fd = fcntl(inherited, F_DUPFD_CLOEXEC, 0);
+
+    if (fd == -1)
+        return -errno;
+    int err = listener_adopt(&w->listeners[w->n_listeners], w->base, fd, on_accepted, w);
+    if (err < 0)
+        close(fd);
+    else
+        w->n_listeners++;
+    return err;
+}
+
+/* Of those inherited, worker i of n takes number i, i + n, i + 2n; where that is none, it shares
+ * one. Returns 0, or -errno: -ENOENT when none was inherited. */
+static int adopt_part(struct worker *w, const struct handover *inherited, const struct addr *at,
+                      size_t index, size_t workers)
+{
+    size_t there = 0, taken = 0;
+    int fd, err = 0;
+
+    while (handover_find(inherited, at, there) != -1)
+        there++;
+    if (there == 0)
+        return -ENOENT;
+    for (size_t i = index; i < there && err == 0; i += workers, taken++) {
+        fd = handover_find(inherited, at, i);
+        err = adopt(w, fd);
+    }
+    return err == 0 && taken == 0 ? adopt(w, handover_find(inherited, at, index % there)) : err;
+}
+
+static int listen_everywhere(struct worker *w, const struct concentrator_config *config,
+                             const struct handover *inherited, size_t index, struct addr *failed)
+{
+    w->listeners = calloc(config->n_listen + inherited->n_listeners, sizeof(w->listeners[0]));
     if (!w->listeners)
         return -ENOMEM;
     for (size_t i = 0; i < config->n_listen; i++) {
-        int err = listener_new(&w->listeners[i], w->base, LISTENER_MPTCP, &config->listen[i],
+        const struct addr *at = &config->listen[i];
+        int err = adopt_part(w, inherited, at, index, config->workers);
+        if (err == -ENOENT)
+            err = listener_new(&w->listeners[w->n_listeners], w->base, LISTENER_MPTCP, at,
                                on_accepted, w);
+        else if (err == 0)
+            continue;
         if (err < 0) {
-            *failed = config->listen[i];
+            *failed = *at;
             return err;
         }
         w->n_listeners++;
@@ -133,7 +198,7 @@ static int make_bell(struct worker *w)
 }
 
 int worker_new(struct worker **out, struct peers *peers, struct session_services *services,
-               int drained_fd, struct addr *failed)
+               const struct handover *inherited, size_t index, int drained_fd, struct addr *failed)
 {
     struct worker *w = calloc(1, sizeof(*w));
 
@@ -149,7 +214,7 @@ int worker_new(struct worker **out, struct peers *peers, struct session_services
     if (err == 0)
         err = session_group_new(&w->sessions, w->base, peers, services, on_drained, w);
     if (err == 0)
-        err = listen_everywhere(w, peers_config(peers), failed);
+        err = listen_everywhere(w, peers_config(peers), inherited, index, failed);
     if (err < 0) {
         worker_free(w);
         return err;
@@ -216,6 +281,31 @@ void worker_drain(struct worker *w)
     give_order(w, ORDER_DRAIN);
 }
 
+void worker_resume(struct worker *w)
+{
+    give_order(w, ORDER_RESUME);
+}
+
+void worker_retire(struct worker *w)
+{
+    give_order(w, ORDER_RETIRE);
+}
+
+void worker_pause(struct worker *w)
+{
+    give_order(w, ORDER_PAUSE);
+    wait_until_obeyed(w, ORDER_PAUSE);
+}
+
+size_t worker_listeners(const struct worker *w, int *out, size_t max)
+{
+    size_t n = w->n_listeners < max ? w->n_listeners : max;
+
+    for (size_t i = 0; i < n; i++)
+        out[i] = listener_fd(w->listeners[i]);
+    return n;
+}
+
 void worker_report(struct worker *w)
 {
     give_order(w, ORDER_REPORT);
@@ -246,10 +336,8 @@ void worker_free(struct worker *w)
         return;
     stop(w);
     session_group_free(w->sessions);
-    for (size_t i = 0; i < w->n_listeners; i++)
-        listener_free(w->listeners[i]);
+    close_doors(w);
     free(w->listeners);
-    echo_free(w->echo);
     if (w->on_bell)
         event_free(w->on_bell);
     if (w->bell >= 0)

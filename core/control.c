@@ -87,7 +87,8 @@ static void client_close(struct control_client *client)
         event_free(client->io);
     if (client->deadline)
         event_free(client->deadline);
-    close(client->fd);
+    if (client->fd != -1)
+        close(client->fd);
     keep_spare(control);
     free(client->out);
     free(client);
@@ -265,6 +266,17 @@ static void client_stream(struct control_client *client, control_begin *begin, b
         client_all_sent(client);
 }
 
+static void client_take_away(struct control_client *client, control_take *take)
+{
+    void *arg = client->control->arg;
+    int fd = client->fd;
+
+    event_del(client->io);
+    client->fd = -1;
+    client_close(client);
+    take(arg, fd);
+}
+
 static void client_run(struct control_client *client, const char *request)
 {
     const struct control *control = client->control;
@@ -273,6 +285,10 @@ static void client_run(struct control_client *client, const char *request)
     for (const struct control_command *c = control->commands; c->name; c++) {
         if (!is_command(c, request, &follow))
             continue;
+        if (c->take) {
+            client_take_away(client, c->take);
+            return;
+        }
         if (c->begin) {
             client_stream(client, c->begin, follow);
             return;

@@ -24,11 +24,15 @@ struct control_client;
  * keeps the client before it writes. Returns 0, or -errno when it has neither kept nor written. */
 typedef int control_begin(void *arg, struct control_client *client, bool follow);
 
-/* The table ends with a NULL name. A command has an answer or a begin. */
+/* Takes the client's connection, non-blocking: what it says is none of ours any more. */
+typedef void control_take(void *arg, int fd);
+
+/* The table ends with a NULL name. A command has an answer, a begin or a take. */
 struct control_command {
     const char *name;
     control_answer *answer;
     control_begin *begin;
+    control_take *take;
 };
 
 /* Binds path, replacing a socket that nobody answers on; makes its directory if that is missing.

@@ -145,6 +145,19 @@ static int open_socket(enum listener_kind kind, const struct addr *at)
 int listener_new(struct listener **out, struct event_base *base, enum listener_kind kind,
                  const struct addr *at, listener_accepted *accepted, void *arg)
 {
+    int fd = open_socket(kind, at);
+
+    if (fd < 0)
+        return fd;
+    int err = listener_adopt(out, base, fd, accepted, arg);
+    if (err < 0)
+        close(fd);
+    return err;
+}
+
+int listener_adopt(struct listener **out, struct event_base *base, int fd,
+                   listener_accepted *accepted, void *arg)
+{
     struct listener *l = calloc(1, sizeof(*l));
 
     if (!l)
@@ -153,20 +166,32 @@ int listener_new(struct listener **out, struct event_base *base, enum listener_k
     l->arg = arg;
     l->pause_ms = PAUSE_FIRST_MS;
     l->exhausted = (struct log_limit){.burst = 1, .interval_ms = 10000};
-    l->fd = open_socket(kind, at);
-    if (l->fd < 0) {
-        int err = l->fd;
-        free(l);
-        return err;
-    }
-    l->readable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
+    l->fd = -1;
+    l->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, l);
     l->resume = evtimer_new(base, on_resume, l);
     if (!l->readable || !l->resume || event_add(l->readable, NULL) == -1) {
         listener_free(l);
         return -ENOMEM;
     }
+    l->fd = fd;
     *out = l;
     return 0;
+}
+
+int listener_fd(const struct listener *l)
+{
+    return l->fd;
+}
+
+void listener_pause(struct listener *l)
+{
+    event_del(l->readable);
+    event_del(l->resume);
+}
+
+void listener_resume(struct listener *l)
+{
+    event_add(l->readable, NULL);
 }
 
 void listener_free(struct listener *l)
@@ -177,6 +202,7 @@ void listener_free(struct listener *l)
         event_free(l->readable);
     if (l->resume)
         event_free(l->resume);
-    close(l->fd);
+    if (l->fd != -1)
+        close(l->fd);
     free(l);
 }

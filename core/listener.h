@@ -22,6 +22,14 @@ enum listener_kind {
 /* Binds and listens; IPv6 listeners are V6ONLY. Returns 0, or -errno. */
 int listener_new(struct listener **out, struct event_base *base, enum listener_kind kind,
                  const struct addr *at, listener_accepted *accepted, void *arg);
+/* One that listens already, made by another process. Takes fd on success. Returns 0, or -errno. */
+int listener_adopt(struct listener **out, struct event_base *base, int fd,
+                   listener_accepted *accepted, void *arg);
+/* Its descriptor stays its own. */
+int listener_fd(const struct listener *listener);
+/* Who comes in between waits in the kernel's queue. */
+void listener_pause(struct listener *listener);
+void listener_resume(struct listener *listener);
 void listener_free(struct listener *listener); /* NULL is fine */
 
 #endif

@@ -70,11 +70,11 @@ class Concentrator:
         lines = [f"{name} = {json.dumps(value)};" for name, value in self.options.items()]
         self.config.write_text("\n".join(lines) + f"\ngateways = ( {', '.join(entries)} );\n")
 
-    def launch(self):
+    def launch(self, *options):
         self.write()
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen([*self.wrapper, self.program, "concentrator", "-c",
-                                             str(self.config)], stderr=log,
+                                             str(self.config), *options], stderr=log,
                                             stdin=subprocess.DEVNULL)
         return self
 
@@ -84,6 +84,15 @@ class Concentrator:
                  "the concentrator runs")
         assert self.process.poll() is None, self.log()
         return self
+
+    def take_over(self):
+        """By another process; returns the one before, which may still have flows."""
+        before, started = self.process, self.log().count("started version=")
+        self.launch("--take-over")
+        wait_for(lambda: self.log().count("started version=") > started or
+                 self.process.poll() is not None, "the other one runs", 10)
+        assert self.process.poll() is None, self.log()
+        return before
 
     def log(self):
         return self.log_file.read_text() if self.log_file.exists() else ""

@@ -154,6 +154,16 @@ class Bonded:
         self._wait_for_start(process, self.concentrator_socket)
         return process
 
+    def take_over_concentrator(self) -> Process:
+        """By another one; the one before ends with its last flow."""
+        self.concentrator = self.lab.vps.popen(
+            [self.program, "concentrator", "-c", self.concentrator_conf, "--take-over"],
+            log="heir", env=self.environment)
+        wait_for(lambda: "started version=" in self.concentrator.output() or
+                 self.concentrator.poll() is not None, 20, "the other one runs")
+        assert self.concentrator.poll() is None, self.concentrator.output()
+        return self.concentrator
+
     def start_spare(self) -> Process:
         self.spare = self.lab.vps.popen([self.program, "concentrator", "-c", self.spare_conf],
                                         log="spare", env=self.environment)

@@ -101,6 +101,15 @@ def test_a_reload_reads_the_keys(nobodys):
         pass
 
 
+def test_a_handover(nobodys):
+    """Root starts the next one, too."""
+    conc = nobodys.start()
+    old = conc.take_over()
+    assert_carries(conc)
+    assert old.wait(5) == 0
+    assert conc.socket.stat().st_uid == NOBODY.pw_uid
+
+
 def limits():
     return subprocess.run(["ip", "mptcp", "limits"], check=True, capture_output=True,
                           text=True).stdout.split()

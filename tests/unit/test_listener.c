@@ -350,6 +350,40 @@ static void pauses_without_descriptors(void **state)
     scene_end(&s);
 }
 
+static void who_comes_during_a_pause_waits(void **state)
+{
+    struct scene s;
+
+    scene_start(&s, LISTENER_MPTCP, "127.0.0.1:7014");
+    listener_pause(s.listener);
+    connect_to(client_socket(&s, false, 4), "127.0.0.1:7014");
+    run_for(&s, 50);
+    assert_int_equal(s.n_accepted, 0);
+    listener_resume(s.listener);
+    until_accepted(&s, 1);
+    scene_end(&s);
+}
+
+/* The socket is one and the same, whoever accepts from it: who has connected already is not lost.
+ */
+static void another_takes_it_over(void **state)
+{
+    struct scene s;
+    struct listener *next;
+
+    scene_start(&s, LISTENER_MPTCP, "127.0.0.1:7015");
+    listener_pause(s.listener);
+    connect_to(client_socket(&s, false, 4), "127.0.0.1:7015");
+    int fd = fcntl(listener_fd(s.listener), F_DUPFD_CLOEXEC, 0);
+    assert_int_equal(listener_adopt(&next, s.base, fd, on_accepted, &s), 0);
+    listener_free(s.listener);
+    s.listener = next;
+    until_accepted(&s, 1);
+    connect_to(client_socket(&s, false, 4), "127.0.0.1:7015");
+    until_accepted(&s, 2);
+    scene_end(&s);
+}
+
 static void may_be_freed_while_pausing(void **state)
 {
     struct scene s;
@@ -422,6 +456,8 @@ int main(void)
         cmocka_unit_test(says_why_it_cannot),
         cmocka_unit_test(pauses_without_descriptors),
         cmocka_unit_test(may_be_freed_while_pausing),
+        cmocka_unit_test(who_comes_during_a_pause_waits),
+        cmocka_unit_test(another_takes_it_over),
         cmocka_unit_test(knows_whose_failure_it_is),
         cmocka_unit_test(a_failure_without_end_yields),
     };

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "concentrator/replay.h"
@@ -113,6 +114,44 @@ static void many_salts_stay_exact_while_the_table_grows(void **state)
     replay_free(r);
 }
 
+static void another_process_goes_on_with_the_list(void **state)
+{
+    enum { MANY = 3000 };
+    struct replay *old = replay_new(), *new = replay_new();
+    struct replay_entry *list;
+    size_t n;
+
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_int_equal(insert(old, i % 2 ? home : office, i, i), REPLAY_NEW);
+    assert_int_equal(replay_list(old, &list, &n), 0);
+    assert_int_equal(n, MANY);
+    assert_int_equal(replay_restore(new, list, n), 0);
+    assert_int_equal(replay_count(new), MANY);
+    assert_true(contains(new, home, 1, MANY) && contains(new, office, 2, MANY));
+    assert_false(contains(new, home, 2, MANY));
+    assert_int_equal(insert(new, home, MANY - 1, MANY), REPLAY_SEEN);
+    /* By age, as in the old one; and counted for its gateway. */
+    assert_false(contains(new, home, 1, REPLAY_KEPT_MS + 1));
+    assert_true(contains(new, home, 3, REPLAY_KEPT_MS + 1));
+    assert_int_equal(insert_of_3(new, home, MANY + 1, REPLAY_KEPT_MS + 1), REPLAY_FULL);
+    free(list);
+    replay_free(old);
+    replay_free(new);
+}
+
+static void an_empty_list(void **state)
+{
+    struct replay *r = replay_new();
+    struct replay_entry *list;
+    size_t n;
+
+    assert_int_equal(replay_list(r, &list, &n), 0);
+    assert_int_equal(n, 0);
+    assert_null(list);
+    assert_int_equal(replay_restore(r, list, n), 0);
+    replay_free(r);
+}
+
 struct race {
     struct replay *replay;
     atomic_uint won;
@@ -147,6 +186,8 @@ int main(void)
         cmocka_unit_test(a_salt_is_kept_for_90_seconds),
         cmocka_unit_test(a_full_quota_evicts_nothing_and_binds_one_gateway),
         cmocka_unit_test(many_salts_stay_exact_while_the_table_grows),
+        cmocka_unit_test(another_process_goes_on_with_the_list),
+        cmocka_unit_test(an_empty_list),
         cmocka_unit_test(of_two_threads_one_wins_each_salt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
