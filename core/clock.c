@@ -32,3 +32,13 @@ uint64_t clock_wall_ms(void)
 {
     return read_ms(CLOCK_REALTIME);
 }
+
+void clock_tell(struct clock_told *told, uint64_t time_ms)
+{
+    *told = (struct clock_told){.known = true, .offset_ms = (int64_t)(time_ms - clock_boot_ms())};
+}
+
+uint64_t clock_told_ms(const struct clock_told *told)
+{
+    return clock_boot_ms() + (uint64_t)told->offset_ms;
+}

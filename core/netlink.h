@@ -10,7 +10,7 @@
 
 struct netlink;
 
-/* protocol: NETLINK_ROUTE or NETLINK_GENERIC. Returns 0, or -errno. */
+/* protocol: NETLINK_ROUTE, NETLINK_GENERIC, NETLINK_SOCK_DIAG. Returns 0, or -errno. */
 int netlink_new(struct netlink **out, int protocol);
 void netlink_free(struct netlink *nl); /* NULL is fine */
 

@@ -35,12 +35,26 @@ static void the_others_are_the_kernels(void **state)
     assert_true(clock_wall_ms() - (uint64_t)wall.tv_sec * 1000 < 60000);
 }
 
+/* Whatever the wall clock says. */
+static void told_by_one_who_knows(void **state)
+{
+    struct clock_told told = {0};
+
+    assert_false(told.known);
+    clock_tell(&told, 5);
+    assert_true(told.known);
+    assert_in_range(clock_told_ms(&told), 5, 60005);
+    clock_tell(&told, UINT64_C(4102444800000));
+    assert_in_range(clock_told_ms(&told), UINT64_C(4102444800000), UINT64_C(4102444860000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_units_tell_the_same_time),
         cmocka_unit_test(it_goes_on_and_never_back),
         cmocka_unit_test(the_others_are_the_kernels),
+        cmocka_unit_test(told_by_one_who_knows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
