@@ -117,6 +117,54 @@ static void print_uplinks(const struct screen *screen, struct json_object *uplin
     print_probe_cost(screen, uplinks);
 }
 
+static struct json_object *budget_of(struct json_object *uplink)
+{
+    struct json_object *budget = NULL;
+
+    json_object_object_get_ex(uplink, "budget", &budget);
+    return budget;
+}
+
+static void add_budget_state(struct table *table, struct json_object *budget)
+{
+    const char *state = view_text(budget, "state");
+    enum paint paint = strcmp(state, "ok") == 0    ? PAINT_GOOD
+                       : strcmp(state, "low") == 0 ? PAINT_WARN
+                                                   : PAINT_BAD;
+
+    table_add(table, paint, state);
+}
+
+/* Only where there is one. */
+static void print_budgets(const struct screen *screen, struct json_object *uplinks)
+{
+    static const struct column columns[] = {
+        {"NAME", false}, {"STATE", false}, {"USED", true},
+        {"OF", true},    {"LEFT", true},   {"DAYS LEFT", true},
+    };
+    struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    bool any = false;
+
+    for (size_t i = 0; table && i < view_length(uplinks); i++) {
+        struct json_object *uplink = json_object_array_get_idx(uplinks, i);
+        struct json_object *budget = budget_of(uplink);
+        if (!budget)
+            continue;
+        any = true;
+        view_add_text(table, uplink, "name");
+        add_budget_state(table, budget);
+        view_add_bytes(table, budget, "used_bytes");
+        view_add_bytes(table, budget, "limit_bytes");
+        view_add_bytes(table, budget, "left_bytes");
+        view_add_count(table, budget, "days_left");
+    }
+    if (any) {
+        print_heading(screen, "budgets");
+        table_print(table, screen);
+    }
+    table_free(table);
+}
+
 static void print_concentrators(const struct screen *screen, struct json_object *concentrators)
 {
     static const struct column columns[] = {
@@ -200,6 +248,7 @@ static enum exit_code show_gateway(struct json_object *answer, const struct scre
     if (view_has(answer, "intercepting") && !view_count(answer, "intercepting"))
         fprintf(screen->out, "  not intercepting: new connections take the router's normal way\n");
     print_uplinks(screen, view_list(answer, "uplinks"));
+    print_budgets(screen, view_list(answer, "uplinks"));
     print_concentrators(screen, view_list(answer, "concentrators"));
     print_flow_counts(screen, answer);
     return code;

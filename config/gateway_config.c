@@ -115,24 +115,23 @@ static const struct option_row uplink_rows[] = {
      .help = "The IPv6 next hop, likewise."},
     {.name = "monthly_budget",
      .kind = OPTION_SIZE,
-     .flags = OPTION_UNAVAILABLE,
+     .min = 1000000,
      UPLINK_AT(monthly_budget),
-     .help = "The data that this uplink may carry in a month."},
+     .help = "What its interface may carry in a month, both ways; absent: as much as it can."},
     {.name = "budget_day",
      .kind = OPTION_INTEGER,
-     .flags = OPTION_UNAVAILABLE,
      .min = 1,
-     .max = 28,
+     .max = 31,
      .def = "1",
      UPLINK_AT(budget_day),
-     .help = "The day on which the month begins."},
+     .help =
+         "The day on which that month begins, at local midnight; the last where there is none."},
     {.name = "on_budget",
      .kind = OPTION_CHOICE,
-     .flags = OPTION_UNAVAILABLE,
      .words = on_budgets,
      .def = "\"standby\"",
      UPLINK_AT(on_budget),
-     .help = "What becomes of it beyond the budget."},
+     .help = "Beyond the budget: standby uses it when nothing else is healthy, off not at all."},
     {.name = NULL},
 };
 
@@ -248,6 +247,12 @@ static const struct option_row rows[] = {
      .def = "\"/run/bondway/gateway.sock\"",
      AT(control_socket),
      .help = "Where bondway status and its like ask."},
+    {.name = "state_dir",
+     .kind = OPTION_PATH,
+     .max = 4000,
+     .def = "\"/var/lib/bondway\"",
+     AT(state_dir),
+     .help = "Where the use of budgets is kept; it must outlive a reboot."},
     {.name = "metrics_listen",
      .kind = OPTION_ENDPOINT,
      AT(metrics_listen),
@@ -370,12 +375,34 @@ static bool is_lan_interface(const struct gateway_config *config, const char *na
     return false;
 }
 
+static const config_setting_t *find_uplink_key(const struct option_file *file, size_t i,
+                                               const char *key)
+{
+    const config_setting_t *setting = option_find(file, "uplinks", i, key);
+    const char *name = config_setting_name(setting);
+
+    return name && strcmp(name, key) == 0 ? setting : NULL;
+}
+
+static void check_budget(struct option_file *file, size_t i)
+{
+    static const char *const keys[] = {"budget_day", "on_budget"};
+
+    for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
+        const config_setting_t *setting = find_uplink_key(file, i, keys[k]);
+        if (setting && !find_uplink_key(file, i, "monthly_budget"))
+            option_complain(file, setting, "%s without monthly_budget; set that, too, or remove it",
+                            keys[k]);
+    }
+}
+
 static void check_uplinks(struct option_file *file, const struct gateway_config *config)
 {
     option_check_unique(file, "uplinks", "name", "uplink");
     option_check_unique(file, "uplinks", "interface", "uplink");
     for (size_t i = 0; i < config->n_uplinks; i++) {
         const struct uplink_config *uplink = &config->uplinks[i];
+        check_budget(file, i);
         if (uplink->interface[0] && is_lan_interface(config, uplink->interface))
             option_complain(
                 file, option_find(file, "uplinks", i, "interface"),

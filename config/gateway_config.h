@@ -42,7 +42,7 @@ struct uplink_config {
     uint32_t cost, weight;         /* weight 0: none */
     bool metered;
     uint64_t monthly_budget; /* bytes; 0: none */
-    uint32_t budget_day;     /* 1...28 */
+    uint32_t budget_day;     /* 1...31 */
     enum on_budget on_budget;
 };
 
@@ -77,7 +77,7 @@ struct gateway_config {
     bool route_unproxied;
     struct cidr *bypass; /* beside the built-in list */
     size_t n_bypass;
-    char *control_socket;
+    char *control_socket, *state_dir;
     struct addr metrics_listen; /* family 0: none */
     uint32_t firewall_mark;     /* one or more bits, set on intercepted packets only */
     uint32_t direct_mark;       /* bits in a row, one number for each uplink; of direct flows */

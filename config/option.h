@@ -18,7 +18,7 @@ enum option_kind {
     OPTION_INTEGER,   /* uint32_t, min to max */
     OPTION_PORT,      /* uint16_t, 1 to 65535 */
     OPTION_DURATION,  /* uint32_t milliseconds, min to max; "10s" */
-    OPTION_SIZE,      /* uint64_t bytes; "50GB" */
+    OPTION_SIZE,      /* uint64_t bytes, at least min; "50GB" */
     OPTION_CHOICE,    /* enum (unsigned): the word's number */
     OPTION_NAME,      /* char[NAME_MAX_LENGTH + 1] */
     OPTION_INTERFACE, /* char[INTERFACE_NAME] */

@@ -187,21 +187,20 @@ static int read_duration(const struct option_row *row, const config_setting_t *s
     return 0;
 }
 
-static void show_time(uint64_t ms, char *out, size_t len)
+/* In the largest unit that makes it a whole number. */
+static void show_quantity(const struct unit *units, uint64_t value, char *out, size_t len)
 {
-    const struct unit *unit = times;
-
-    while (unit->factor > 1 && ms % unit->factor != 0)
-        unit++;
-    snprintf(out, len, "\"%" PRIu64 "%s\"", ms / unit->factor, unit->name);
+    while (units[1].name && value % units->factor != 0)
+        units++;
+    snprintf(out, len, "\"%" PRIu64 "%s\"", value / units->factor, units->name);
 }
 
 static void expect_duration(const struct option_row *row, char *out, size_t len)
 {
     char min[32], max[32];
 
-    show_time((uint64_t)row->min, min, sizeof(min));
-    show_time((uint64_t)row->max, max, sizeof(max));
+    show_quantity(times, (uint64_t)row->min, min, sizeof(min));
+    show_quantity(times, (uint64_t)row->max, max, sizeof(max));
     snprintf(out, len, "a time from %s to %s, with the unit ms, s, m or h", min, max);
 }
 
@@ -209,10 +208,20 @@ static int read_size(const struct option_row *row, const config_setting_t *setti
 {
     uint64_t bytes;
 
-    if (!parse_quantity(sizes, config_setting_get_string(setting), &bytes))
+    if (!parse_quantity(sizes, config_setting_get_string(setting), &bytes) ||
+        bytes < (uint64_t)row->min)
         return -EINVAL;
     *(uint64_t *)into = bytes;
     return 0;
+}
+
+static void expect_size(const struct option_row *row, char *out, size_t len)
+{
+    char min[32];
+
+    show_quantity(sizes, (uint64_t)row->min, min, sizeof(min));
+    snprintf(out, len, "a size in kB, MB or GB, such as \"50GB\"%s%s",
+             row->min ? "; at least " : "", row->min ? min : "");
 }
 
 /* Letters, digits, '.', '_' and '-' only: these names go into nftables rules and tables that people
@@ -390,7 +399,7 @@ static const struct kind kinds[] = {
     [OPTION_INTEGER] = {sizeof(uint32_t), read_integer, expect_integer, NULL},
     [OPTION_PORT] = {sizeof(uint16_t), read_port, NULL, "a whole number from 1 to 65535"},
     [OPTION_DURATION] = {sizeof(uint32_t), read_duration, expect_duration, NULL},
-    [OPTION_SIZE] = {sizeof(uint64_t), read_size, NULL, "a size in kB, MB or GB, such as \"50GB\""},
+    [OPTION_SIZE] = {sizeof(uint64_t), read_size, expect_size, NULL},
     [OPTION_CHOICE] = {sizeof(unsigned), read_choice, expect_words, NULL},
     [OPTION_NAME] = {NAME_MAX_LENGTH + 1, read_name, NULL,
                      "a name of 1 to 31 letters, digits, '.', '_' or '-'"},

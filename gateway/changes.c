@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/log.h"
+
 static void add_text(struct json_object *figures, const char *key, const char *text)
 {
     json_object_object_add(figures, key, json_object_new_string(text));
@@ -86,6 +88,42 @@ void changes_worth(struct events *events, const struct uplink *uplink, const str
                               .before = worth->slow ? "active" : "standby",
                               .reason = worth->slow ? worth->reason : "is tried again"};
 
+    events_add(events, &note);
+}
+
+static void add_bytes(struct json_object *figures, const char *key, uint64_t bytes)
+{
+    json_object_object_add(figures, key, json_object_new_int64((int64_t)bytes));
+}
+
+static const char *explain_budget(const struct uplink *uplink, const struct budget_status *now)
+{
+    switch (now->state) {
+    case BUDGET_OK:
+        return "a new month";
+    case BUDGET_LOW:
+        return "four fifths are used";
+    default:
+        return uplink->config->on_budget == ON_BUDGET_OFF ? "it is used up: the uplink is off"
+                                                          : "it is used up: the uplink stands by";
+    }
+}
+
+void changes_budget(struct events *events, const struct uplink *uplink, enum budget_state before,
+                    const struct budget_status *now)
+{
+    struct event_note note = {.kind = "budget",
+                              .name = uplink->config->name,
+                              .what = budget_state_name(now->state),
+                              .before = budget_state_name(before),
+                              .reason = explain_budget(uplink, now),
+                              .figures = json_object_new_object()};
+
+    log_line(now->state == BUDGET_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, uplink->config->name,
+             "budget %s: %s used_bytes=%llu limit_bytes=%llu", note.what, note.reason,
+             (unsigned long long)now->used, (unsigned long long)now->limit);
+    add_bytes(note.figures, "used_bytes", now->used);
+    add_bytes(note.figures, "limit_bytes", now->limit);
     events_add(events, &note);
 }
 

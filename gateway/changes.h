@@ -5,6 +5,7 @@
 #include "core/events.h"
 #include "gateway/concentrators.h"
 #include "gateway/gauge.h"
+#include "gateway/ledger.h"
 #include "gateway/uplink.h"
 
 /* What was told of an uplink last; zeroed at first. */
@@ -24,6 +25,9 @@ void changes_path(struct events *events, const struct uplink *uplink, const char
                   const char *reason, uint32_t token);
 /* The uplink's part in the bond. */
 void changes_worth(struct events *events, const struct uplink *uplink, const struct worth *worth);
+/* What is left of the uplink's data budget. */
+void changes_budget(struct events *events, const struct uplink *uplink, enum budget_state before,
+                    const struct budget_status *now);
 void changes_concentrator(struct events *events, enum concentrator_state before,
                           const struct concentrator_status *now);
 /* An uplink or a concentrator (kind) is no longer configured. */

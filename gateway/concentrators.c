@@ -626,13 +626,13 @@ static void adapt(struct concentrator *c)
         struct warm *w = list_entry(node, struct warm, node);
         if (trunk_paths(w->trunk))
             trunk_reschedule(w->trunk, &demand);
-        else if (c->state != CONCENTRATOR_UP)
-            bury(w); /* it dials by what was; below by what is */
+        else if (c->state != CONCENTRATOR_UP || trunk_is_barred(w->trunk))
+            bury(w); /* it goes by what was; the next one by what is */
     }
-    if (c->state != CONCENTRATOR_UP) {
+    if (c->state != CONCENTRATOR_UP)
         c->failures = 0;
+    if (c->state != CONCENTRATOR_UP || c->n_warm < wanted(c))
         keep_in(c, 0);
-    }
 }
 
 void concentrators_uplinks_changed(struct concentrators *cs)

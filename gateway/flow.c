@@ -349,7 +349,11 @@ void flow_reschedule(struct flow *f)
 {
     struct demand demand = demand_of(f);
 
-    if (f->state != FLOW_CLOSED && f->trunk)
+    if (f->state == FLOW_CLOSED || !f->trunk)
+        return;
+    if (trunk_is_barred(f->trunk))
+        flow_close(f, "uplink-off", true);
+    else
         trunk_reschedule(f->trunk, &demand);
 }
 

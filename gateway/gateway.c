@@ -173,6 +173,7 @@ void gateway_concentrators_changed(void *arg)
 
     if (station)
         aim(g, station);
+    ledger_time_told(g->ledger);
     truth_look(g->truth);
     list_each(node, &g->flows) flow_give_up(flow_of_node(node));
     gateway_decide_interception(g);
@@ -402,6 +403,15 @@ static void on_measured(void *arg)
     reschedule_all(g);
 }
 
+/* An uplink has gone beyond its data budget, or may be used again. */
+static void on_ledger_changed(void *arg, uint32_t index, bool off)
+{
+    struct gateway *g = arg;
+
+    uplinks_bar(g->uplinks, index, off);
+    gateway_all_follow(g);
+}
+
 /* --- flows -------------------------------------------------------------------------------- */
 
 static void on_flow_closed(void *arg, struct flow *flow, bool failed)
@@ -524,8 +534,8 @@ static struct json_object *answer_status(void *arg)
 {
     struct gateway *g = arg;
 
-    return report_status(&g->flow_context, &g->gauges, &g->totals, clock_now_ms() - g->started_ms,
-                         g->interception == INTERCEPT_ALL);
+    return report_status(&g->flow_context, &g->gauges, g->ledger, &g->totals,
+                         clock_now_ms() - g->started_ms, g->interception == INTERCEPT_ALL);
 }
 
 static struct json_object *answer_flows(void *arg)
@@ -752,12 +762,37 @@ int gateway_follow_unproxied(struct gateway *g)
     return err ? err : also;
 }
 
+/* As its configuration is now. */
+int gateway_open_ledger(struct gateway *g)
+{
+    struct ledger_setup setup = {.base = g->base,
+                                 .config = g->config,
+                                 .uplinks = g->uplinks,
+                                 .gauges = &g->gauges,
+                                 .time = &g->time,
+                                 .events = g->events,
+                                 .changed = on_ledger_changed,
+                                 .arg = g};
+    bool asked = false;
+
+    for (size_t i = 0; i < g->config->n_uplinks; i++) {
+        asked = asked || g->config->uplinks[i].monthly_budget;
+        g->gauges.of[i].spent = false;
+    }
+    int err = asked ? ledger_new(&g->ledger, &setup) : 0;
+    for (uint32_t i = 0; i < g->config->n_uplinks && !err; i++)
+        uplinks_bar(g->uplinks, i, ledger_is_off(g->ledger, i));
+    return err;
+}
+
 static int start_uplinks(struct gateway *g)
 {
     int err = uplinks_new(&g->uplinks, g->base, g->config, gateway_family(g), on_uplink_changed, g);
 
     if (!err)
         err = routes_new(&g->routes, g->config);
+    if (!err)
+        err = gateway_open_ledger(g);
     if (err) {
         log_error(LABEL, "cannot read the uplinks' state: %s", strerror(-err));
         return err;
@@ -829,6 +864,7 @@ static int start_carriers(struct gateway *g)
                                               .uplinks = g->uplinks,
                                               .gauges = &g->gauges,
                                               .paths = g->paths,
+                                              .time = &g->time,
                                               .events = g->events,
                                               .suite = crypto_fastest_suite(),
                                               .dial_timeout_ms = g->config->dial_timeout_ms};
@@ -978,6 +1014,7 @@ static int stop(struct gateway *g)
         list_remove(node);
         flow_free(flow_of_node(node));
     }
+    ledger_free(g->ledger);
     truth_free(g->truth);
     concentrators_free(g->concentrators);
     relay_group_free(g->relays);

@@ -17,6 +17,7 @@
 #include "gateway/flow.h"
 #include "gateway/guard.h"
 #include "gateway/intercept.h"
+#include "gateway/ledger.h"
 #include "gateway/report.h"
 #include "gateway/routes.h"
 #include "gateway/truth.h"
@@ -45,6 +46,8 @@ struct gateway {
     struct routes *routes;
     struct ruleset *ruleset;
     struct unproxied *unproxied; /* NULL: not asked for */
+    struct ledger *ledger;       /* NULL: no uplink has a budget */
+    struct clock_told time;
     struct paths_registry *paths;
     struct relay_group *relays;
     struct concentrators *concentrators;
@@ -90,6 +93,7 @@ int gateway_open_control(struct gateway *g, const char *path, struct control **o
 int gateway_open_web(struct gateway *g, const struct addr *at, struct web **out, char *why,
                      size_t why_len);
 int gateway_follow_unproxied(struct gateway *g);
+int gateway_open_ledger(struct gateway *g);
 struct relay_limits gateway_relay_limits(const struct gateway_config *config);
 void gateway_check_lan(const struct gateway_config *config);
 void gateway_concentrators_changed(void *arg);

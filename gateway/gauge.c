@@ -21,7 +21,8 @@ void gauge_rtt(struct gauge *g, uint32_t rtt_us)
 
 void gauge_forget(struct gauge *g)
 {
-    *g = (struct gauge){.starting = g->starting, .plain = g->plain, .health = g->health};
+    *g = (struct gauge){
+        .starting = g->starting, .plain = g->plain, .health = g->health, .spent = g->spent};
 }
 
 void gauge_sample(struct gauge *g, const struct uplinks *uplinks, const struct uplink *uplink,
@@ -92,7 +93,9 @@ const char *gauge_reason(const struct gauge *g, const struct uplink *uplink)
         return uplink->reason;
     if (probes_are_blocked(g) && g->health.verdict == HEALTH_DEAD)
         return "answers no probes: is UDP let through?";
-    return g->health.reason[0] ? g->health.reason : g->worth.reason;
+    if (g->health.reason[0])
+        return g->health.reason;
+    return g->spent ? "its data budget is used up: for when no other is well" : g->worth.reason;
 }
 
 static bool is_mute(const struct gauge *g)
@@ -101,20 +104,31 @@ static bool is_mute(const struct gauge *g)
            !outlived_probes(g);
 }
 
+static bool may_carry(const struct gauge *g, const struct uplink *uplink, uint8_t family)
+{
+    bool off = g->spent && uplink->config->on_budget == ON_BUDGET_OFF;
+
+    return uplink_usable(uplink, family) && !off;
+}
+
 uint32_t gauges_carriers(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                          bool *none_alive)
 {
-    uint32_t usable = 0, alive = 0;
+    uint32_t alive = 0, spent = 0, dead = 0;
 
     for (size_t i = 0; i < uplinks_count(uplinks); i++) {
-        if (!uplink_usable(uplinks_get(uplinks, i), family))
+        const struct gauge *g = &gauges->of[i];
+        if (!may_carry(g, uplinks_get(uplinks, i), family))
             continue;
-        usable |= UINT32_C(1) << i;
-        if (gauge_verdict(&gauges->of[i]) != HEALTH_DEAD)
+        if (gauge_verdict(g) == HEALTH_DEAD)
+            dead |= UINT32_C(1) << i;
+        else if (g->spent)
+            spent |= UINT32_C(1) << i;
+        else
             alive |= UINT32_C(1) << i;
     }
-    *none_alive = !alive;
-    return alive ? alive : usable;
+    *none_alive = !alive && !spent;
+    return alive ? alive : spent ? spent : dead;
 }
 
 bool gauges_are_mute(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family)
@@ -219,6 +233,7 @@ static size_t view_all(const struct gauges *gauges, const struct uplinks *uplink
                                         .slow = g->worth.slow,
                                         .stripped = g->mptcp == MPTCP_STRIPPED,
                                         .saturated = g->saturation.saturated,
+                                        .spent = g->spent,
                                         .cost = u->config->cost,
                                         .weight = u->config->weight,
                                         .rank = u->config->rank,

@@ -21,6 +21,7 @@ struct gauge {
     struct capacity capacity; /* by vitals, too */
     struct saturation saturation;
     struct worth worth;   /* in a bond */
+    bool spent;           /* beyond its data budget (gateway/ledger.h): the last resort */
     bool tcp_works;       /* a connection to a concentrator was made there */
     bool welcomed;        /* likewise, and the concentrator itself answered, not its kernel alone */
     uint32_t rtt_us;      /* smoothed as in RFC 6298; 0: never measured */
@@ -71,9 +72,10 @@ bool gauges_look(struct gauges *gauges, const struct uplinks *uplinks, uint8_t f
 /* Whenever a capacity was measured: true when an uplink has become saturated, or is no more. */
 bool gauges_judge_saturation(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                              uint64_t now_ms);
-/* Those that lead somewhere, for what goes by one alone: bit i for uplink i. Where all that are
- * usable are dead, as far as we know, it is rather the concentrator: then they are as good as each
- * other, and *none_alive is true. */
+/* Those that lead somewhere, for what goes by one alone: bit i for uplink i. One whose data budget
+ * is used up is among them only where no other lives; or never, by its on_budget. Where all that
+ * are usable are dead, as far as we know, it is rather the concentrator: then they are as good as
+ * each other, and *none_alive is true. */
 uint32_t gauges_carriers(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                          bool *none_alive);
 /* By every usable uplink no word comes from the concentrator: neither answers to probes nor, where

@@ -8,6 +8,7 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "core/path_manager.h"
+#include "core/sock_diag.h"
 #include "gateway/changes.h"
 #include "gateway/gauge.h"
 
@@ -60,6 +61,7 @@ struct paths {
 
 struct paths_registry {
     struct path_manager *manager;
+    struct netlink *diag;
     const struct uplinks *uplinks;
     struct gauges *gauges;
     struct events *events;
@@ -177,6 +179,15 @@ static void join(struct paths *p, uint32_t uplink, const struct addr *from)
                                         .since_ms = clock_now_ms()};
 }
 
+/* On an uplink whose budget is used up every byte costs: what is queued for it must not come. */
+static bool cut_off(const struct paths *p, const struct path *path)
+{
+    const struct uplink *u = uplinks_get(p->registry->uplinks, path->uplink);
+
+    return p->registry->gauges->of[path->uplink].spent &&
+           sock_diag_reset(p->registry->diag, &path->local, &path->remote, u->ifindex) == 0;
+}
+
 /* REMOVE_ADDR makes the peer close the dead subflow and re-inject at once: measured to heal a
  * stalled flow in one round trip. */
 static void drop(struct paths *p, size_t i)
@@ -184,7 +195,7 @@ static void drop(struct paths *p, size_t i)
     struct path *path = &p->list[i];
 
     path_manager_remove(p->registry->manager, p->token, path->local_id);
-    if (path->local.port)
+    if (path->local.port && !cut_off(p, path))
         path_manager_destroy(p->registry->manager, p->token, &path->local, &path->remote);
     log_debug("paths", "dropped token=%08x id=%u", p->token, path->local_id);
     remove_path(p, i);
@@ -246,8 +257,14 @@ static bool has_path(const struct paths *p, uint32_t uplink, const struct addr *
     return false;
 }
 
+static bool is_barred(const struct paths *p, const struct path *path)
+{
+    return uplinks_get(p->registry->uplinks, path->uplink)->barred;
+}
+
 /* The last path of a connection stays even when it is unsound: its uplink may come back, and
- * without any the kernel gives the connection up (net.mptcp.close_timeout). */
+ * without any the kernel gives the connection up (net.mptcp.close_timeout). But not on an uplink
+ * that works and may not be used. */
 static uint32_t settle_existing(struct paths *p, uint64_t now_ms)
 {
     uint32_t again_ms = 0;
@@ -259,7 +276,7 @@ static uint32_t settle_existing(struct paths *p, uint64_t now_ms)
             if (path->state == PATH_DOOMED)
                 path->state = PATH_ESTABLISHED;
             i++;
-        } else if (carried_by_another(p, path, now_ms, &again_ms)) {
+        } else if (carried_by_another(p, path, now_ms, &again_ms) || is_barred(p, path)) {
             drop(p, i);
         } else {
             if (path->state == PATH_ESTABLISHED)
@@ -485,6 +502,8 @@ int paths_registry_new(struct paths_registry **out, struct event_base *base,
     r->events = events;
     r->retry = evtimer_new(base, on_retry, r);
     int err = r->retry ? path_manager_new(&r->manager, base, on_event, r) : -ENOMEM;
+    if (!err)
+        err = netlink_new(&r->diag, NETLINK_SOCK_DIAG);
     if (err) {
         paths_registry_free(r);
         return err;
@@ -500,6 +519,7 @@ void paths_registry_free(struct paths_registry *r)
     if (r->retry)
         event_free(r->retry);
     path_manager_free(r->manager);
+    netlink_free(r->diag);
     free(r);
 }
 

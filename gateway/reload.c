@@ -196,13 +196,18 @@ static void forget_removed(struct gateway *g, const struct gateway_config *befor
 static void commit(struct gateway *g, struct change *c)
 {
     adopt_sockets(g, c);
+    ledger_free(g->ledger); /* it saves: the next one goes on with that */
+    g->ledger = NULL;
     adopt_settings(g, c->next);
     forget_removed(g, c->before);
     uplinks_reload(g->uplinks, g->config, gateway_family(g));
     for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
         gateway_apply_routes(g, uplinks_get(g->uplinks, i));
     adopt_rules(g, c->rules);
-    int err = gateway_follow_unproxied(g);
+    int err = gateway_open_ledger(g);
+    if (err)
+        log_error(LABEL, "monthly_budget: cannot count: %s", strerror(-err));
+    err = gateway_follow_unproxied(g);
     if (err)
         log_error(LABEL, "route_unproxied: cannot change the default route: %s", strerror(-err));
     gateway_all_follow(g);

@@ -44,11 +44,26 @@ static struct json_object *concentrator_json(const struct concentrator_status *c
     return o;
 }
 
+static struct json_object *budget_json(const struct budget_status *b)
+{
+    struct json_object *o = json_object_new_object();
+
+    add_int(o, "limit_bytes", b->limit);
+    add_int(o, "used_bytes", b->used);
+    add_int(o, "left_bytes", b->left);
+    if (b->dated)
+        add_int(o, "days_left", b->days_left);
+    add_string(o, "state", budget_state_name(b->state));
+    return o;
+}
+
 static struct json_object *uplink_json(const struct uplinks *uplinks, const struct uplink *u,
-                                       uint8_t family, struct gauge *gauge, enum role role)
+                                       uint8_t family, struct gauge *gauge, struct ledger *ledger,
+                                       enum role role)
 {
     struct json_object *o = json_object_new_object();
     const struct uplink_route *route = uplink_route(u, family);
+    struct budget_status budget;
     char at[ADDR_TEXT] = "";
 
     if (route->address.family)
@@ -72,11 +87,14 @@ static struct json_object *uplink_json(const struct uplinks *uplinks, const stru
     add_int(o, "tx_capacity_bps", capacity_proven_bps(&gauge->capacity.up));
     add_bool(o, "saturated", gauge->saturation.saturated);
     add_string(o, "mptcp", mptcp_truth_name(gauge->mptcp));
-    add_int(o, "idle_probe_bytes_per_day", vitals_idle_bytes_per_day(u->config));
+    add_int(o, "idle_probe_bytes_per_day", vitals_idle_bytes_per_day(u, gauge));
+    if (ledger_status(ledger, u->index, &budget))
+        json_object_object_add(o, "budget", budget_json(&budget));
     return o;
 }
 
-static struct json_object *uplinks_json(const struct flow_context *c, struct gauges *gauges)
+static struct json_object *uplinks_json(const struct flow_context *c, struct gauges *gauges,
+                                        struct ledger *ledger)
 {
     struct json_object *list = json_object_new_array();
     const struct uplinks *uplinks = c->trunks->uplinks;
@@ -88,14 +106,15 @@ static struct json_object *uplinks_json(const struct flow_context *c, struct gau
     gauges_schedule(gauges, uplinks, family, &demand, NULL, &schedule);
     size_t n = uplinks_in_order(uplinks, order);
     for (size_t i = 0; i < n; i++)
-        json_object_array_add(list, uplink_json(uplinks, uplinks_get(uplinks, order[i]), family,
-                                                &gauges->of[order[i]], schedule.roles[order[i]]));
+        json_object_array_add(list,
+                              uplink_json(uplinks, uplinks_get(uplinks, order[i]), family,
+                                          &gauges->of[order[i]], ledger, schedule.roles[order[i]]));
     return list;
 }
 
 struct json_object *report_status(const struct flow_context *c, struct gauges *gauges,
-                                  const struct flow_totals *totals, uint64_t uptime_ms,
-                                  bool intercepting)
+                                  struct ledger *ledger, const struct flow_totals *totals,
+                                  uint64_t uptime_ms, bool intercepting)
 {
     struct json_object *o = json_object_new_object();
     struct json_object *list = json_object_new_array(), *flows = json_object_new_object();
@@ -110,7 +129,7 @@ struct json_object *report_status(const struct flow_context *c, struct gauges *g
         json_object_array_add(list, concentrator_json(&status));
     }
     json_object_object_add(o, "concentrators", list);
-    json_object_object_add(o, "uplinks", uplinks_json(c, gauges));
+    json_object_object_add(o, "uplinks", uplinks_json(c, gauges, ledger));
     add_int(flows, "active", totals->active);
     add_int(flows, "total", totals->total);
     add_int(flows, "failed", totals->failed);

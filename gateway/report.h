@@ -5,6 +5,7 @@
 #include <json-c/json.h>
 
 #include "gateway/flow.h"
+#include "gateway/ledger.h"
 
 struct flow_totals {
     uint64_t active, total, failed, direct, tcp_fallback;
@@ -12,8 +13,8 @@ struct flow_totals {
 
 /* Both return a new object, or NULL when memory is short. */
 struct json_object *report_status(const struct flow_context *context, struct gauges *gauges,
-                                  const struct flow_totals *totals, uint64_t uptime_ms,
-                                  bool intercepting);
+                                  struct ledger *ledger, const struct flow_totals *totals,
+                                  uint64_t uptime_ms, bool intercepting);
 /* flows: a list of their nodes. */
 struct json_object *report_flows(const struct flow_context *context, struct list *flows);
 

@@ -367,7 +367,29 @@ static int unfollow(struct routes *r, uint8_t family)
     return err ? err : also;
 }
 
-/* The route takes the place of the other uplink's: there is no moment without one. */
+/* The route takes the place of the one before: there is no moment without one. */
+static int lead(struct routes *r, const struct route *out)
+{
+    int err = add_route(r->nl, out);
+
+    r->follows[out->family == 6] = true;
+    if (!err)
+        err = each_follow_rule(r, out->family, add_rule);
+    if (err)
+        unfollow(r, out->family);
+    return err;
+}
+
+int routes_refuse(struct routes *r, uint8_t family)
+{
+    struct route out = {.family = family,
+                        .type = RTN_UNREACHABLE,
+                        .scope = RT_SCOPE_UNIVERSE,
+                        .table = r->config->routing_table + 1 + UPLINKS_MAX};
+
+    return lead(r, &out);
+}
+
 int routes_follow(struct routes *r, uint8_t family, const struct uplink *uplink)
 {
     /* The table has no on-link route, which could only outlive its uplink's turn. */
@@ -377,13 +399,7 @@ int routes_follow(struct routes *r, uint8_t family, const struct uplink *uplink)
         return r->follows[family == 6] ? unfollow(r, family) : 0;
     struct route out = default_route(r->config->routing_table + 1 + UPLINKS_MAX, uplink->ifindex,
                                      uplink_route(uplink, family), &none);
-    int err = add_route(r->nl, &out);
-    r->follows[family == 6] = true;
-    if (!err)
-        err = each_follow_rule(r, family, add_rule);
-    if (err)
-        unfollow(r, family);
-    return err;
+    return lead(r, &out);
 }
 
 /* With `iif`: the mark then cannot mislead the reverse path check, which asks as if from lo. */

@@ -45,6 +45,8 @@ int routes_forget(struct routes *routes, const struct gateway_config *before);
  * would let it pass. Idempotent; from one uplink to another there is no gap. Returns 0, or the
  * first -errno, and then it follows the main table. */
 int routes_follow(struct routes *routes, uint8_t family, const struct uplink *uplink);
+/* What would follow goes nowhere: ICMP says so to whoever asks. Else as routes_follow(). */
+int routes_refuse(struct routes *routes, uint8_t family);
 
 /* Deletes every rule and route with our protocol number in this namespace. Opens a socket of its
  * own: the guard calls it after the daemon's death. Returns 0, or -errno. */

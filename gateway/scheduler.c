@@ -1,6 +1,7 @@
 #include "gateway/scheduler.h"
 
 #include <assert.h>
+#include <limits.h>
 
 #include "gateway/schedulers/scene.h"
 
@@ -23,25 +24,28 @@ const char *role_name(enum role role)
     return names[role];
 }
 
-/* The usable ones. Stripped ones only where all are, since no subflow can join there, and a flow
- * that began there would stay alone; dead ones only where there is nothing else: then nothing is
- * lost by trying. */
+/* The lower, the better. Stripped ones only where all are, since no subflow can join there, and a
+ * flow that began there would stay alone. Where the budget is used up, only when nothing else
+ * lives. Dead ones where there is nothing else at all: then nothing is lost by trying. */
+static unsigned rank_of(const struct uplink_view *u)
+{
+    return u->dead ? 4 + u->spent : 2 * u->spent + u->stripped;
+}
+
+/* The usable ones of the best rank. */
 static uint32_t find_candidates(const struct uplink_view *uplinks, size_t n, uint32_t allowed)
 {
-    uint32_t whole = 0, stripped = 0, dead = 0;
+    unsigned best = UINT_MAX;
+    uint32_t found = 0;
 
     for (size_t i = 0; i < n; i++) {
         uint32_t bit = UINT32_C(1) << i & allowed;
-        if (!uplinks[i].usable)
+        if (!uplinks[i].usable || !bit || rank_of(&uplinks[i]) > best)
             continue;
-        if (uplinks[i].dead)
-            dead |= bit;
-        else if (uplinks[i].stripped)
-            stripped |= bit;
-        else
-            whole |= bit;
+        found = rank_of(&uplinks[i]) < best ? bit : found | bit;
+        best = rank_of(&uplinks[i]);
     }
-    return whole ? whole : stripped ? stripped : dead;
+    return found;
 }
 
 bool scheduler_look(struct scheduler_memory *memory, const struct uplink_view *uplinks, size_t n,

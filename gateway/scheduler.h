@@ -25,6 +25,7 @@ struct uplink_view {
     bool doubtful;  /* it may just have died */
     bool slow;      /* it would slow a bond (gateway/worth.h) */
     bool stripped;  /* MPTCP does not survive on it */
+    bool spent;     /* its data budget is used up: for when nothing else lives */
     bool saturated; /* it carries about all that it can, in one direction at least */
     uint32_t cost;
     uint32_t rank;          /* in the configuration's order */

@@ -281,6 +281,8 @@ static void opened(struct trunk *t)
 /* The reply is authentic and fresh (it proves knowledge of our salt): its time is good. */
 static void adopt_time(struct trunk *t)
 {
+    if (t->context->time)
+        clock_tell(t->context->time, t->greeting->reply.time_ms);
     t->station->clock_offset_ms = (int64_t)(t->greeting->reply.time_ms - clock_boot_ms());
 }
 
@@ -699,6 +701,11 @@ struct paths *trunk_paths(const struct trunk *t)
 const char *trunk_first_uplink(const struct trunk *t)
 {
     return uplink_name(uplinks_get(t->context->uplinks, t->first_uplink));
+}
+
+bool trunk_is_barred(const struct trunk *t)
+{
+    return t->plain_on && uplinks_get(t->context->uplinks, t->first_uplink)->barred;
 }
 
 int trunk_fd(const struct trunk *t)

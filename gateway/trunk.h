@@ -22,6 +22,7 @@ struct trunk_context {
     const struct uplinks *uplinks;
     struct gauges *gauges;
     struct paths_registry *paths; /* NULL: connections keep to their first uplink */
+    struct clock_told *time;      /* set by what concentrators say; NULL: nobody asks */
     struct events *events;        /* where changes are told; NULL: nowhere */
     enum crypto_suite suite;
     uint32_t dial_timeout_ms;
@@ -86,6 +87,8 @@ uint32_t trunk_connect_ms(const struct trunk *trunk); /* how long connect() took
 bool trunk_is_mptcp(const struct trunk *trunk);
 struct paths *trunk_paths(const struct trunk *trunk); /* NULL on plain TCP */
 const char *trunk_first_uplink(const struct trunk *trunk);
+/* It has plain TCP, and so only its first uplink, and may use that no more. */
+bool trunk_is_barred(const struct trunk *trunk);
 int trunk_fd(const struct trunk *trunk); /* -1 before connected() and after trunk_take() */
 
 #endif

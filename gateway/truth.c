@@ -71,10 +71,12 @@ static uint64_t patience_ms(const struct test *t, const struct gauge *gauge)
     return (uint64_t)AGAIN_FIRST_MS << (doublings < AGAIN_DOUBLINGS ? doublings : AGAIN_DOUBLINGS);
 }
 
+/* A test costs data. */
 static bool can_be_tested(const struct truth *all, uint32_t uplink, const struct station *station)
 {
-    return station && uplink_usable(uplinks_get(all->context->uplinks, uplink),
-                                    station->entry->address.family);
+    return station && !all->context->gauges->of[uplink].spent &&
+           uplink_usable(uplinks_get(all->context->uplinks, uplink),
+                         station->entry->address.family);
 }
 
 /* Probes that are not answered may be blocked, and do not tell a dead uplink from a live one. */

@@ -60,12 +60,25 @@ int unproxied_choose(const struct unproxied_view *views, size_t n, int current, 
     return best;
 }
 
+/* The main table may lead to an uplink that must not be used. */
+static bool main_may_lead_astray(const struct unproxied *u, uint8_t family)
+{
+    for (size_t i = 0; i < uplinks_count(u->uplinks); i++) {
+        const struct uplink *uplink = uplinks_get(u->uplinks, i);
+        if (u->gauges->of[i].spent && uplink->config->on_budget == ON_BUDGET_OFF &&
+            uplink_route(uplink, family)->address.family)
+            return true;
+    }
+    return false;
+}
+
 static void follow(struct unproxied *u, uint8_t family, int chosen)
 {
     const struct uplink *uplink =
         chosen == UNPROXIED_NONE ? NULL : uplinks_get(u->uplinks, (size_t)chosen);
     struct following *f = &u->of[family == 6];
-    int err = routes_follow(u->routes, family, uplink);
+    bool refuse = !uplink && main_may_lead_astray(u, family);
+    int err = refuse ? routes_refuse(u->routes, family) : routes_follow(u->routes, family, uplink);
 
     bool moves = chosen != f->current;
     f->current = chosen;
@@ -76,7 +89,8 @@ static void follow(struct unproxied *u, uint8_t family, int chosen)
     if (uplink)
         log_info(LABEL, "IPv%u follows uplink=%s", family, uplink->config->name);
     else
-        log_info(LABEL, "IPv%u follows the main routing table: no uplink can carry it", family);
+        log_info(LABEL, "IPv%u %s: no uplink can carry it", family,
+                 refuse ? "goes nowhere" : "follows the main routing table");
 }
 
 static uint64_t update_family(struct unproxied *u, uint8_t family, uint64_t now_ms)

@@ -1,7 +1,9 @@
 /* What is not proxied (UDP, ICMP, the router's own traffic) follows, by a default route of ours,
  * one healthy uplink in each family: the cheapest; of equally cheap ones the first that the
- * configuration names. One that fails is left at once; a better one that has come back is taken
- * again when it has been well for UNPROXIED_RETURN_MS, since each move costs:
+ * configuration names; one whose data budget is used up after all others, or not at all
+ * (on_budget). Where there is none but such a one, nothing leaves: the main table might lead there.
+ * One that fails is left at once; a better one that has come back is taken again when it has been
+ * well for UNPROXIED_RETURN_MS, since each move costs:
  *
  * - Of a masqueraded connection, conntrack forgets the old address with the first packet that would
  *   leave by another interface, and drops that packet; the next one gets the new uplink's address.

@@ -332,6 +332,14 @@ const struct uplink *uplinks_get(const struct uplinks *u, size_t index)
     return index < u->count ? &u->list[index] : NULL;
 }
 
+void uplinks_bar(struct uplinks *u, size_t index, bool barred)
+{
+    if (u->list[index].barred == barred)
+        return;
+    u->list[index].barred = barred;
+    schedule(u, 0);
+}
+
 static int on_counters(const struct nlmsghdr *nlh, void *arg)
 {
     struct rtnl_link_stats64 *stats = arg;

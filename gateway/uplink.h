@@ -28,6 +28,7 @@ struct uplink {
     uint8_t address_id; /* index + 1: its MPTCP address id */
     uint32_t ifindex;   /* 0: no such interface */
     bool carrier;
+    bool barred; /* by uplinks_bar() */
     struct uplink_route v4, v6;
     enum uplink_state state;
     char reason[96]; /* why it is not up, for a person: "no carrier"; "" when up */
@@ -65,6 +66,10 @@ size_t uplinks_count(const struct uplinks *uplinks);
 const struct uplink *uplinks_get(const struct uplinks *uplinks, size_t index);
 /* The indexes of those that exist, in the configuration's order. Returns how many. */
 size_t uplinks_in_order(const struct uplinks *uplinks, uint8_t order[UPLINKS_MAX]);
+
+/* It may not be used, whatever the kernel says: it is down; or no longer so. Tells of it as of any
+ * change, from the event loop. */
+void uplinks_bar(struct uplinks *uplinks, size_t index, bool barred);
 
 /* What the interface has carried since it exists. */
 struct uplink_counters {

@@ -159,6 +159,12 @@ void uplink_assess(struct uplink *u, const struct uplink_snapshot *s, uint8_t fa
     }
     assess_route(&u->v4, s, link, 4, &u->config->gateway);
     assess_route(&u->v6, s, link, 6, &u->config->gateway6);
+    if (u->barred) {
+        u->state = UPLINK_DOWN;
+        u->v4.usable = u->v6.usable = false;
+        snprintf(u->reason, sizeof(u->reason), "its data budget is used up");
+        return;
+    }
     if ((family != 6 && u->v4.usable) || (family != 4 && u->v6.usable)) {
         u->state = UPLINK_UP;
         return;

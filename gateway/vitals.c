@@ -68,14 +68,23 @@ static struct capacity *capacity_of(const struct vital *v)
     return &v->all->gauges->of[v->uplink].capacity;
 }
 
-static uint64_t idle_interval_us(const struct uplink_config *config)
+static bool is_dear(const struct uplink *uplink, const struct gauge *gauge)
 {
-    return config->metered ? METERED_IDLE_US : IDLE_US;
+    return uplink->config->metered || gauge->spent;
 }
 
-uint64_t vitals_idle_bytes_per_day(const struct uplink_config *config)
+static uint64_t idle_interval_us(const struct vital *v)
 {
-    return DAY_S * SECOND_US / idle_interval_us(config) * PROBE_ROUND_TRIP_BYTES;
+    const struct uplink *uplink = uplinks_get(v->all->uplinks, v->uplink);
+
+    return is_dear(uplink, &v->all->gauges->of[v->uplink]) ? METERED_IDLE_US : IDLE_US;
+}
+
+uint64_t vitals_idle_bytes_per_day(const struct uplink *uplink, const struct gauge *gauge)
+{
+    uint64_t interval_us = is_dear(uplink, gauge) ? METERED_IDLE_US : IDLE_US;
+
+    return uplink->barred ? 0 : DAY_S * SECOND_US / interval_us * PROBE_ROUND_TRIP_BYTES;
 }
 
 static bool is_awake(const struct vitals *all, uint64_t now_us)
@@ -138,11 +147,11 @@ static void on_answered(void *arg, uint64_t seq, uint64_t age_us);
 /* While flows run elsewhere. */
 static uint64_t unused_interval_us(const struct vital *v)
 {
-    const struct uplink_config *config = uplinks_get(v->all->uplinks, v->uplink)->config;
+    bool metered = uplinks_get(v->all->uplinks, v->uplink)->config->metered;
 
-    if (v->all->compare)
-        return config->metered ? METERED_COMPARE_US : COMPARE_US;
-    return idle_interval_us(config);
+    if (v->all->compare && !v->all->gauges->of[v->uplink].spent)
+        return metered ? METERED_COMPARE_US : COMPARE_US;
+    return idle_interval_us(v);
 }
 
 static uint64_t interval_by_traffic_us(const struct vital *v)
@@ -175,7 +184,7 @@ static uint64_t interval_us(const struct vital *v, uint64_t now_us)
     if (h->verdict == HEALTH_DEAD)
         return awake ? DEAD_US : DEAD_IDLE_US;
     if (!awake)
-        return idle_interval_us(uplinks_get(v->all->uplinks, v->uplink)->config);
+        return idle_interval_us(v);
     return has_fallen_silent(v, now_us) ? DENSE_US : interval_by_traffic_us(v);
 }
 
@@ -321,10 +330,12 @@ void vitals_uplink_changed(struct vitals *all, uint32_t uplink, bool forget)
 static void ask_anew(struct vital *v, uint64_t now_us)
 {
     bool metered = uplinks_get(v->all->uplinks, v->uplink)->config->metered;
+    bool spent = v->all->gauges->of[v->uplink].spent;
+    uint64_t stale_us = spent ? METERED_IDLE_US : metered ? STALE_METERED_US : STALE_US;
 
     if (!v->prober)
         return;
-    if (now_us - v->probed_us >= (metered ? STALE_METERED_US : STALE_US))
+    if (now_us - v->probed_us >= stale_us)
         v->probed_us = 0;
     event_active(v->timer, 0, 0);
 }

@@ -5,9 +5,9 @@
  * While flows carry data, each uplink is looked at every 20 ms. One that carries some of it is
  * probed every 50 ms, or as often as takes a twentieth of what it carries where that is less, and
  * at once when its packets stop coming. One that carries nothing is probed every 10 s, or every
- * 60 s where its data is metered: 1.7 MB or 0.3 MB a day (vitals_idle_bytes_per_day()). While flows
- * run whose scheduler compares delays, it is every second, or every 5 s: 17 or 3.4 MB, were it all
- * day. */
+ * 60 s where its data is metered, or its budget used up: 1.7 MB or 0.3 MB a day
+ * (vitals_idle_bytes_per_day()). While flows run whose scheduler compares delays, it is every
+ * second, or every 5 s: 17 or 3.4 MB, were it all day. */
 #ifndef GATEWAY_VITALS_H
 #define GATEWAY_VITALS_H
 
@@ -46,6 +46,7 @@ void vitals_wake(struct vitals *vitals);
 /* While flows that compare delays carry data: those that carry nothing are asked, too. */
 void vitals_compare(struct vitals *vitals, bool compare);
 
-uint64_t vitals_idle_bytes_per_day(const struct uplink_config *uplink);
+/* What its probes cost while it carries nothing. */
+uint64_t vitals_idle_bytes_per_day(const struct uplink *uplink, const struct gauge *gauge);
 
 #endif

@@ -53,13 +53,16 @@ def same_congestion(program: Path, lab: Lab) -> Dict[str, str]:
 
 class Bonded:
     """start=False: only the files are written. gateway and concentrator take further lines of
-    configuration; address6: the gateway reaches the concentrator over IPv6; spare: there is a second
-    concentrator on the VPS, with a port and a key of its own."""
+    configuration, uplinks further keys of single uplinks by name; address6: the gateway reaches the
+    concentrator over IPv6; spare: there is a second concentrator on the VPS, with a port and a key of
+    its own."""
 
     def __init__(self, lab: Lab, gateway: str = "", concentrator: str = "", start: bool = True,
                  address6: bool = False, environment: Optional[Dict[str, str]] = None,
-                 fast: bool = False, spare: bool = False) -> None:
+                 fast: bool = False, spare: bool = False,
+                 uplinks: Optional[Dict[str, str]] = None) -> None:
         self.lab = lab
+        self.uplink_keys = uplinks or {}
         self.program = find_program(fast)
         self.environment = {**os.environ, **same_congestion(self.program, lab),
                             **(environment or {})}
@@ -107,7 +110,8 @@ class Bonded:
         return path
 
     def uplink_lines(self) -> str:
-        entries = [f'{{ name = "{u.name}"; interface = "{u.interface}"; cost = {10 * i}; }}'
+        entries = [f'{{ name = "{u.name}"; interface = "{u.interface}"; cost = {10 * i}; '
+                   f'{self.uplink_keys.get(u.name, "")} }}'
                    for i, u in enumerate(self.lab.uplinks)]
         return f"uplinks = ({', '.join(entries)});\n"
 

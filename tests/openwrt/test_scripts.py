@@ -105,11 +105,12 @@ EVERY = {
                 "firewall_mark": ("0x20000000", 0x20000000),
                 "direct_mark": ("0xf0", 0xf0), "routing_table": ("8000", 8000),
                 "rule_priority": ("8000", 8000), "dial_timeout": "5s", "idle_timeout": "1h",
-                "half_closed_timeout": "5m", "max_flows": ("100", 100)},
+                "half_closed_timeout": "5m", "max_flows": ("100", 100), "state_dir": "/mnt/state"},
     "concentrator": {"address": "2001:db8::1", "port": ("443", 443),
                      "key_file": "/etc/bondway/vps.key"},
     "uplink": {"cost": ("5", 5), "weight": ("2", 2), "metered": ("yes", 1),
-               "gateway": "192.0.2.1", "gateway6": "2001:db8::2", "interface": "eth9"},
+               "gateway": "192.0.2.1", "gateway6": "2001:db8::2", "interface": "eth9",
+               "monthly_budget": "50GB", "budget_day": ("31", 31), "on_budget": "off"},
     "rule": {"destinations": ["198.51.100.0/24"], "ports": (["443", "8000-8100"],
                                                             [443, "8000-8100"]),
              "clients": ["192.168.1.20"], "dscp": (["46", "8"], [46, 8]), "uplinks": ["one_uplink"],
@@ -154,7 +155,8 @@ def test_hostile_text_stays_text(router, text):
                                   "gateway": text}
     assert conf["rules"] == [{"name": "bad", "destinations": [text], "uplinks": [text],
                               "ports": [text]}]
-    assert set(conf) == {"lan_interfaces", "concentrators", "uplinks", "rules"}
+    assert set(conf) == {"lan_interfaces", "concentrators", "uplinks", "rules", "state_dir"}
+    assert conf["state_dir"] == "/etc/bondway"
     assert not (router.root / "tmp/pwned").exists()
 
 

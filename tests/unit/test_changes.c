@@ -132,6 +132,29 @@ static void a_concentrators_states(void **state)
     events_free(events);
 }
 
+static void what_is_left_of_a_budget(void **state)
+{
+    struct events *events = events_new(*state);
+    struct uplink_config config = {.name = "lte"};
+    struct uplink lte = {.config = &config};
+    struct budget_status now = {.limit = 1000, .used = 801, .state = BUDGET_LOW};
+
+    changes_budget(events, &lte, BUDGET_OK, &now);
+    assert_told(events, 1,
+                "\"kind\":\"budget\",\"name\":\"lte\",\"what\":\"low\",\"before\":\"ok\","
+                "\"reason\":\"four fifths are used\",\"figures\":{\"used_bytes\":801,"
+                "\"limit_bytes\":1000}}");
+    now.used = 1001;
+    now.state = BUDGET_SPENT;
+    config.on_budget = ON_BUDGET_OFF;
+    changes_budget(events, &lte, BUDGET_LOW, &now);
+    assert_told(events, 2,
+                "\"kind\":\"budget\",\"name\":\"lte\",\"what\":\"spent\",\"before\":\"low\","
+                "\"reason\":\"it is used up: the uplink is off\",\"figures\":{\"used_bytes\":"
+                "1001,\"limit_bytes\":1000}}");
+    events_free(events);
+}
+
 #define LAB_TEST(f) cmocka_unit_test_setup_teardown(f, lab_up, lab_down)
 
 int main(void)
@@ -141,6 +164,7 @@ int main(void)
         LAB_TEST(a_reason_is_no_change_of_its_own),
         LAB_TEST(an_address_is_a_change_while_it_is_up),
         LAB_TEST(a_concentrators_states),
+        LAB_TEST(what_is_left_of_a_budget),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

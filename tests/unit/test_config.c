@@ -196,6 +196,7 @@ static void gateway_defaults(void **state)
     assert_int_equal(config->n_bypass, 0);
     assert_string_equal(config->control_socket, "/run/bondway/gateway.sock");
     assert_int_equal(config->metrics_listen.family, 0);
+    assert_string_equal(config->state_dir, "/var/lib/bondway");
     assert_int_equal(config->firewall_mark, 0x10000000);
     assert_int_equal(config->routing_table, 7170);
     assert_int_equal(config->rule_priority, 7170);
@@ -211,6 +212,7 @@ static void gateway_defaults(void **state)
     assert_int_equal(config->uplinks[1].cost, 0);
     assert_int_equal(config->uplinks[1].weight, 0);
     assert_int_equal(config->uplinks[1].gateway.family, 0);
+    assert_true(config->uplinks[1].monthly_budget == 0);
     assert_int_equal(config->n_rules, 0);
     gateway_config_free(config);
 }
@@ -241,11 +243,13 @@ static void gateway_everything_set(void **state)
         "control_socket = \"/tmp/x\"; firewall_mark = 0xC0000000; routing_table = 3000000000L;\n"
         "rule_priority = 100; dial_timeout = \"1500ms\"; idle_timeout = \"2h\";\n"
         "half_closed_timeout = \"90s\"; max_flows = 7;\n"
+        "state_dir = \"/etc/bondway\";\n"
         "concentrators = (\n"
         "  { name = \"vps\"; address = \"203.0.113.10\"; port = 443; key_file = \"@a\"; },\n"
         "  { key_file = \"@b\"; name = \"two\"; port = 443; address = \"2001:db8::5\"; });\n"
         "uplinks = ({ name = \"dsl\"; interface = \"ppp0\"; cost = 3; weight = 9;\n"
-        "  gateway = \"192.0.2.254\"; gateway6 = \"fe80::1\"; });\n");
+        "  gateway = \"192.0.2.254\"; gateway6 = \"fe80::1\";\n"
+        "  monthly_budget = \"50GB\"; budget_day = 31; on_budget = \"off\"; });\n");
     struct gateway_config *config = load_gateway(lab);
     assert_complaints(lab, "");
     assert_non_null(config);
@@ -271,6 +275,10 @@ static void gateway_everything_set(void **state)
     assert_int_equal(config->uplinks[0].weight, 9);
     assert_addr(&config->uplinks[0].gateway, "192.0.2.254");
     assert_addr(&config->uplinks[0].gateway6, "fe80::1");
+    assert_true(config->uplinks[0].monthly_budget == UINT64_C(50000000000));
+    assert_int_equal(config->uplinks[0].budget_day, 31);
+    assert_int_equal(config->uplinks[0].on_budget, ON_BUDGET_OFF);
+    assert_string_equal(config->state_dir, "/etc/bondway");
     gateway_config_free(config);
 }
 
@@ -368,6 +376,8 @@ static const struct mistake gateway_mistakes[] = {
     {"route_unproxied = 0;", "route_unproxied is 0; write false or true"},
     {"packet_scheduler = \"blest\";",
      "packet_scheduler is not available in this version; remove it"},
+    {"state_dir = \"budgets\";",
+     "state_dir is \"budgets\"; write an absolute path of at most 4000 bytes"},
     {"metrics_listen = \"127.0.0.1\";",
      "metrics_listen is \"127.0.0.1\"; write an address and port, such as \"192.0.2.1:7171\" or "
      "\"[::]:7171\""},
@@ -477,7 +487,7 @@ static void gateway_names_all_mistakes(void **state)
         "uplinks = (\n"
         "  { name = \"dsl\"; interface = \"ppp0\"; gateway = \"2001:db8::1\"; },\n"
         "  { name = \"lte\"; interface = \"ppp0\"; gateway6 = \"192.0.2.1\"; },\n"
-        "  { name = \"dsl\"; interface = \"lan\"; monthly_budget = \"50GB\"; },\n"
+        "  { name = \"dsl\"; interface = \"lan\"; },\n"
         "  { name = \"sat\"; interface = \"a-name-too-long1\"; gateway = \"0.0.0.0\"; });\n",
         "@f:1: lan_interfaces holds \"a b\"; each must be an interface's name of at most 15 "
         "letters, digits, '.', '_' or '-'\n"
@@ -490,7 +500,6 @@ static void gateway_names_all_mistakes(void **state)
         "@f:9: gateway is \"2001:db8::1\"; write an IPv4 address such as \"192.0.2.1\"\n"
         "@f:10: gateway6 is \"192.0.2.1\"; write an IPv6 address such as \"2001:db8::1\"\n"
         "@f:10: two uplinks have the same interface \"ppp0\"; give each its own\n"
-        "@f:11: monthly_budget is not available in this version; remove it\n"
         "@f:11: two uplinks have the same name \"dsl\"; give each its own\n"
         "@f:11: \"lan\" is one of lan_interfaces, too; an interface leads either to the LAN or to "
         "the Internet\n"
@@ -498,6 +507,26 @@ static void gateway_names_all_mistakes(void **state)
         "letters, "
         "digits, '.', '_' or '-'\n"
         "@f:12: gateway is \"0.0.0.0\"; write an IPv4 address such as \"192.0.2.1\"\n");
+}
+
+static void budgets_that_cannot_be_meant(void **state)
+{
+    assert_gateway_complaints(
+        *state,
+        "lan_interfaces = [\"lan\"];\n"
+        "concentrators = ({ name = \"vps\"; address = \"203.0.113.10\"; key_file = \"@a\"; });\n"
+        "uplinks = (\n"
+        "  { name = \"dsl\"; interface = \"ppp0\"; budget_day = 1; on_budget = \"off\"; },\n"
+        "  { name = \"lte\"; interface = \"ppp1\"; monthly_budget = \"999kB\"; budget_day = 32; "
+        "},\n"
+        "  { name = \"sat\"; interface = \"ppp2\"; monthly_budget = \"1MB\"; on_budget = \"on\"; "
+        "});\n",
+        "@f:4: budget_day without monthly_budget; set that, too, or remove it\n"
+        "@f:4: on_budget without monthly_budget; set that, too, or remove it\n"
+        "@f:5: monthly_budget is \"999kB\"; write a size in kB, MB or GB, such as \"50GB\"; at "
+        "least \"1MB\"\n"
+        "@f:5: budget_day is 32; write a whole number from 1 to 31\n"
+        "@f:6: on_budget is \"on\"; write \"standby\" or \"off\"\n");
 }
 
 static void gateway_needs_its_parts(void **state)
@@ -1033,6 +1062,7 @@ int main(void)
         LAB_TEST(gateway_rules),
         LAB_TEST(gateway_names_each_mistake),
         LAB_TEST(gateway_names_all_mistakes),
+        LAB_TEST(budgets_that_cannot_be_meant),
         LAB_TEST(gateway_needs_its_parts),
         LAB_TEST(gateway_counts_uplinks),
         LAB_TEST(uplinks_keep_their_places),

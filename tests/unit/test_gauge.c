@@ -390,6 +390,35 @@ static void truths_have_names(void **state)
     assert_string_equal(mptcp_truth_name(MPTCP_STRIPPED), "stripped");
 }
 
+/* What goes by one uplink alone: one beyond its budget only where no other lives, or never. */
+static void carriers_and_budgets(void **state)
+{
+    static struct uplink_config configs[3];
+    struct uplinks uplinks = {.n = 3};
+    struct gauges gauges = {0};
+    bool none_alive;
+
+    for (size_t i = 0; i < 3; i++) {
+        uplinks.of[i].config = &configs[i];
+        uplinks.of[i].v4.usable = true;
+        gauges.of[i].health.verdict = HEALTH_UP;
+        gauges.of[i].health.answered_us = 1;
+    }
+    gauges.of[1].spent = gauges.of[2].spent = true;
+    configs[2].on_budget = ON_BUDGET_OFF;
+    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 1);
+    gauges.of[0].health.verdict = HEALTH_DEAD;
+    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 2);
+    assert_false(none_alive);
+    gauges.of[1].health.verdict = HEALTH_DEAD;
+    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 3);
+    assert_true(none_alive);
+    uplinks.of[0].v4.usable = uplinks.of[1].v4.usable = false;
+    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 0);
+    gauges.of[2].spent = false;
+    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +437,7 @@ int main(void)
         cmocka_unit_test(the_schedule_knows_the_dead_and_the_doubtful),
         cmocka_unit_test(the_saturated_need_help),
         cmocka_unit_test(truths_have_names),
+        cmocka_unit_test(carriers_and_budgets),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -245,6 +245,36 @@ static void what_is_not_proxied_follows(void **state)
     teardown(&lab);
 }
 
+/* Where the main table might lead to an uplink that must not be used. */
+static void what_is_not_proxied_goes_nowhere(void **state)
+{
+    struct lab lab;
+
+    setup(&lab);
+    int before = count_ours();
+    for (uint8_t family = 4; family <= 6; family += 2) {
+        assert_int_equal(routes_follow(lab.routes, family, &lab.lte), 0);
+        assert_int_equal(routes_refuse(lab.routes, family), 0);
+        assert_int_equal(routes_refuse(lab.routes, family), 0);
+    }
+    assert_int_equal(count_ours(), before + 6);
+    assert_true(netns_try("! ip route get 203.0.113.1"));
+    assert_true(netns_try("! ip route get 203.0.113.1 from 10.0.0.7 iif lan"));
+    assert_true(netns_try("! ip -6 route get 2001:db8:9::1"));
+    assert_true(leads("10.0.0.7", "dev lan"));
+    assert_true(leads("fd00::7", "dev lan"));
+    assert_int_equal(routes_follow(lab.routes, 4, &lab.lte), 0);
+    assert_int_equal(routes_follow(lab.routes, 6, &lab.lte), 0);
+    assert_true(leads("203.0.113.1", "via 198.51.100.1 dev lte"));
+    assert_true(leads("2001:db8:9::1", "via fe80::2 dev lte"));
+    for (uint8_t family = 4; family <= 6; family += 2) {
+        assert_int_equal(routes_refuse(lab.routes, family), 0);
+        assert_int_equal(routes_follow(lab.routes, family, NULL), 0);
+    }
+    assert_int_equal(count_ours(), before);
+    teardown(&lab);
+}
+
 /* How many routes the kernel has told of as deleted. */
 static int count_deletions(struct mnl_socket *nl)
 {
@@ -420,6 +450,7 @@ int main(void)
         cmocka_unit_test(interface_with_another_index),
         cmocka_unit_test(unusual_gateways),
         cmocka_unit_test(what_is_not_proxied_follows),
+        cmocka_unit_test(what_is_not_proxied_goes_nowhere),
         cmocka_unit_test(follows_another_uplink_without_a_gap),
         cmocka_unit_test(the_followed_interface_goes),
         cmocka_unit_test(interception_on_and_off),

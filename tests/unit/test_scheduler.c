@@ -58,10 +58,15 @@ static bool starts_before(const struct uplink_view *u, size_t a, size_t b)
     return a < b;
 }
 
-/* Stripped ones only where all are, dead ones as the last resort. */
+/* Stripped ones only where all are, those without a budget when no other lives, dead ones as the
+ * last resort. */
 static unsigned rank(const struct uplink_view *u)
 {
-    return u->dead ? 2 : u->stripped ? 1 : 0;
+    if (u->dead)
+        return u->spent ? 5 : 4;
+    if (u->spent)
+        return u->stripped ? 3 : 2;
+    return u->stripped ? 1 : 0;
 }
 
 static bool stands_by(const struct uplink_view *u)
@@ -71,7 +76,7 @@ static bool stands_by(const struct uplink_view *u)
 
 static enum role role_of(const struct uplink_view *u, size_t n, uint32_t allowed, size_t i)
 {
-    unsigned best = 3;
+    unsigned best = 6;
     bool sure = false;
 
     for (size_t j = 0; j < n; j++) {
@@ -123,7 +128,10 @@ static const struct uplink_view likes[] = {
     {.usable = true, .rtt_us = 9, .stripped = true, .plain = 5, .starting = 3},
     {.usable = true, .rtt_us = 1, .slow = true},
     {.usable = true, .rtt_us = 1, .doubtful = true},
+    {.usable = true, .rtt_us = 1, .spent = true},
+    {.usable = true, .rtt_us = 1, .spent = true, .stripped = true},
     {.usable = true, .rtt_us = 1, .dead = true},
+    {.usable = true, .rtt_us = 1, .dead = true, .spent = true},
     {.usable = true, .rtt_us = 1, .dead = true, .doubtful = true},
 };
 #define LIKES (sizeof(likes) / sizeof(likes[0]))

@@ -125,6 +125,23 @@ static void each_step_to_up(void **state)
     assert_true(uplink_usable(&uplink, 4));
 }
 
+/* It keeps its address, for when it may be used again. */
+static void one_that_may_not_be_used(void **state)
+{
+    link_up("wan", 3, ALIVE);
+    address(3, "192.0.2.10", 0);
+    route(3, 4, "192.0.2.1", 0);
+    uplink.barred = true;
+    assert_down(4, "its data budget is used up");
+    assert_true(uplink.carrier);
+    assert_true(uplink.v4.address.family == 4);
+    uplink.barred = false;
+    assert_up(4, 4, "192.0.2.10", "192.0.2.1");
+    snapshot.links[0].flags = IFF_UP;
+    uplink.barred = true;
+    assert_down(4, "no carrier");
+}
+
 static void forgets_nothing_it_needs_when_carrier_goes(void **state)
 {
     struct snapshot_link *link = link_up("wan", 3, ALIVE);
@@ -235,6 +252,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(each_step_to_up, setup),
+        cmocka_unit_test_setup(one_that_may_not_be_used, setup),
         cmocka_unit_test_setup(forgets_nothing_it_needs_when_carrier_goes, setup),
         cmocka_unit_test_setup(prefers_the_better_address, setup),
         cmocka_unit_test_setup(never_from_a_self_assigned_address, setup),

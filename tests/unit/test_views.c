@@ -230,6 +230,21 @@ static void a_degraded_gateway(void **state)
                                  "  lte   wwan0      down   no carrier\n"));
 }
 
+static void uplinks_with_budgets(void **state)
+{
+    show(view_status,
+         GATEWAY(UPLINK_DSL ",{\"name\":\"lte\",\"budget\":{\"limit_bytes\":50000000000,"
+                            "\"used_bytes\":41000000000,\"left_bytes\":9000000000,"
+                            "\"days_left\":3,\"state\":\"low\"}},{\"name\":\"sat\","
+                            "\"budget\":{\"limit_bytes\":1000000,\"used_bytes\":1000001,"
+                            "\"left_bytes\":0,\"state\":\"spent\"}}",
+                 CONCENTRATOR("up")));
+    assert_non_null(strstr(seen, "\nbudgets\n"
+                                 "  NAME  STATE     USED       OF    LEFT  DAYS LEFT\n"
+                                 "  lte   low    41.0 GB  50.0 GB  9.0 GB          3\n"
+                                 "  sat   spent   1.0 MB   1.0 MB     0 B\n"));
+}
+
 static void a_gateway_that_is_down(void **state)
 {
     assert_int_equal(show(view_status, GATEWAY(UPLINK_DSL, CONCENTRATOR("down"))), EXIT_DEGRADED);
@@ -309,6 +324,7 @@ static void strange_answers_do_no_harm(void **state)
         "[]",
         "{\"role\":7}",
         "{\"role\":\"gateway\",\"uplinks\":5,\"concentrators\":{},\"flows\":[]}",
+        "{\"role\":\"gateway\",\"uplinks\":[{\"budget\":7},{\"budget\":{}}]}",
         "{\"role\":\"gateway\",\"uplinks\":[1,null,\"x\",[]],\"uptime_s\":\"x\"}",
         "{\"role\":\"concentrator\",\"gateways\":[null],\"refused\":1}",
         "[1,null,[],{},{\"subflows\":[1,null]},{\"subflows\":1,\"rx_bytes\":-5}]",
@@ -412,6 +428,7 @@ int main(void)
         cmocka_unit_test(many_rows),
         cmocka_unit_test(a_healthy_gateway),
         cmocka_unit_test(a_degraded_gateway),
+        cmocka_unit_test(uplinks_with_budgets),
         cmocka_unit_test(a_gateway_that_is_down),
         cmocka_unit_test(a_concentrator),
         cmocka_unit_test(flows_of_a_gateway),

@@ -494,8 +494,26 @@ static void idle_ones_are_asked_seldom(void **state)
     assert_in_range(sent_in(0, 600 * SECOND, false), 59, 61);
     assert_in_range(lines[METERED].sent - metered, 9, 11);
     assert_int_equal(health(0)->verdict, HEALTH_UP);
-    assert_int_equal(vitals_idle_bytes_per_day(&configs[0]), 1658880);
-    assert_int_equal(vitals_idle_bytes_per_day(&configs[METERED]), 276480);
+    assert_int_equal(vitals_idle_bytes_per_day(&lines[0].uplink, &gauges.of[0]), 1658880);
+    assert_int_equal(vitals_idle_bytes_per_day(&lines[METERED].uplink, &gauges.of[METERED]),
+                     276480);
+}
+
+/* As if it were metered, and flows that go on ask no more often. */
+static void one_beyond_its_budget_is_asked_seldom(void **state)
+{
+    be_up();
+    gauges.of[0].spent = true;
+    pass(10 * SECOND); /* what was arranged before */
+    uint64_t before = lines[0].sent;
+    for (int i = 0; i < 100; i++) {
+        vitals_wake(vitals);
+        pass(6 * SECOND);
+    }
+    assert_in_range(lines[0].sent - before, 9, 11);
+    assert_int_equal(vitals_idle_bytes_per_day(&lines[0].uplink, &gauges.of[0]), 276480);
+    lines[0].uplink.barred = true;
+    assert_int_equal(vitals_idle_bytes_per_day(&lines[0].uplink, &gauges.of[0]), 0);
 }
 
 static void flows_that_go_on_ask_at_once(void **state)
@@ -757,6 +775,7 @@ int main(void)
         TEST(one_that_cannot_be_bound_is_tried_at_its_next_change),
         TEST(idle_ones_are_asked_seldom),
         TEST(who_is_compared_is_asked_every_second),
+        TEST(one_beyond_its_budget_is_asked_seldom),
         TEST(flows_that_go_on_ask_at_once),
         TEST(what_was_just_asked_is_not_asked_again),
         TEST(probes_follow_the_traffic),

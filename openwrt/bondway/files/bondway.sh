@@ -5,6 +5,8 @@
 
 BONDWAY_RUN=/var/run/bondway
 BONDWAY_KEYS=/etc/bondway
+# Of the use of budgets: /var is memory here.
+BONDWAY_STATE=/etc/bondway
 
 bondway_say() {
 	logger -s -t bondway -p daemon.err "$*"
@@ -118,13 +120,17 @@ bondway_add_lan() { # NETWORK
 # ---- sections ----
 
 bondway_globals() {
+	local state_dir
+
+	config_get state_dir globals state_dir
 	printf 'lan_interfaces = ('
 	bondway_items globals text lan_interfaces
 	config_list_foreach globals lan bondway_add_lan
 	printf ');\n'
+	[ -n "$state_dir" ] || printf 'state_dir = "%s";\n' "$BONDWAY_STATE"
 	bondway_settings globals '' \
 		text:scheduler text:encryption text:when_unreachable bool:route_unproxied \
-		text:packet_scheduler texts:bypass number:listen_port text:control_socket \
+		text:packet_scheduler texts:bypass number:listen_port text:control_socket text:state_dir \
 		text:metrics_listen number:firewall_mark number:direct_mark \
 		number:routing_table number:rule_priority \
 		text:dial_timeout text:idle_timeout text:half_closed_timeout number:max_flows

@@ -75,6 +75,9 @@ function addUplinks(map) {
 	typed(section, form.Value, 'cost', _('Cost'), 'uinteger', '0');
 	typed(section, form.Value, 'weight', _('Weight'), 'range(1,1000000)', _('by capacity')).modalonly = true;
 	section.option(form.Flag, 'metered', _('Data is paid for'));
+	typed(section, form.Value, 'monthly_budget', _('Data of a month'), 'string', '50GB').modalonly = true;
+	typed(section, form.Value, 'budget_day', _('Its first day'), 'range(1,31)', '1').modalonly = true;
+	choice(section, 'on_budget', _('Beyond it'), [ 'standby', 'off' ]).modalonly = true;
 	typed(section, form.Value, 'gateway', _('Next hop'), 'ip4addr').modalonly = true;
 	typed(section, form.Value, 'gateway6', _('Next hop, IPv6'), 'ip6addr').modalonly = true;
 }
