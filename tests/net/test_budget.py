@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import time
 from typing import Any, Dict
@@ -143,3 +144,32 @@ def test_off_is_off():
         wait_for(lambda: bond.uplink("lte")["state"] == "down", 10, "the time, and an end of it")
         assert 1 <= budget(bond)["days_left"] <= 31
         assert carried(lab) - used < SILENCE
+
+
+def test_a_budget_is_changed_while_the_gateway_runs():
+    """By SIGHUP: with less than is used, lte is off at once; with more, or no budget, it is back. The
+    count goes on, and no flow is lost."""
+    with lab_of_two() as lab, budgeted(lab, "off") as bond:
+        wait_until_up(bond)
+        keys, transfer = bond.uplink_keys["lte"], Transfer(lab, "down")
+        transfer.wait_for(4 * MB)
+        used = budget(bond)["used_bytes"]
+
+        def change(to: str) -> None:
+            bond.uplink_keys["lte"] = to
+            bond.configure_gateway(f'state_dir = "{lab.directory}/state";\n')
+            bond.gateway.send_signal(signal.SIGHUP)
+
+        change(keys.replace(f"{LIMIT // MB}MB", "1MB"))
+        wait_for(lambda: bond.uplink("lte")["state"] == "down", 5, "an end of lte")
+        assert budget(bond)["used_bytes"] >= used and budget(bond)["limit_bytes"] == MB
+        change(keys)
+        wait_for(lambda: bond.uplink("lte")["role"] == "active", 5, "lte")
+        assert budget(bond)["used_bytes"] >= used
+        change(keys.replace(f"{LIMIT // MB}MB", "1MB"))
+        wait_for(lambda: bond.uplink("lte")["state"] == "down", 5, "an end of lte")
+        change("")
+        wait_for(lambda: bond.uplink("lte")["role"] == "active", 5, "lte")
+        assert "budget" not in bond.uplink("lte")
+        transfer.wait_for(2 * MB)
+        assert_whole(transfer)
