@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -296,3 +297,35 @@ def test_who_stops_reading_costs_little_memory(make, small_buffers, stalls):
         assert memory_of(conc) <= stalled + (1 << 20)
         drain(sinks, sent)
         wait_for(lambda: memory_of(conc) <= idle + (stalled - idle) / 2 + (4 << 20), "it is freed")
+
+
+# ---- what else fails ----
+
+def test_a_log_that_cannot_be_written(make):
+    """The disk is full: nothing else is written there."""
+    log, make.log_file = make.log_file, Path("/dev/full")
+    make.launch()
+    make.log_file = log
+    wait_for(make.socket.exists, "it runs")
+    with destination() as listening, make.welcomed() as gateway:
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        with accept(listening) as server:
+            assert carries(gateway, server)
+
+
+def test_a_control_socket_that_is_abused(conc):
+    """Clients who ask for nothing, for half of something, for far too much, and who do not read:
+    flows go on, and after two seconds the next one is answered."""
+    with destination() as listening, conc.welcomed() as gateway, contextlib.ExitStack() as stack:
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        server = stack.enter_context(accept(listening))
+        for request in (b"", b"stat", b"x" * 200_000, b"events follow\n" * 10):
+            for _ in range(8):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                with contextlib.suppress(OSError):  # there is a queue, and it is soon full
+                    client.connect(str(conc.socket))
+                    client.send(request)
+        assert carries(gateway, server)
+        assert conc.figures()["flows"] == 1
+        assert carries(gateway, server)
