@@ -637,18 +637,17 @@ static int make_all(struct concentrator *c, struct concentrator_config *config)
 /* Ports are bound and the kernel is prepared with the rights that there are at first. */
 static int open_doors(struct concentrator *c)
 {
-    int err = raise_descriptor_limit(peers_config(c->peers));
+    const struct concentrator_config *config = peers_config(c->peers);
+    int err = raise_descriptor_limit(config);
 
     if (err == 0)
         err = make_workers(c);
     if (err < 0)
         return err;
     check_probes(c);
-    if (c->elder_fd == -1)
-        kernel_prepare(&c->kernel);
-    else
-        kernel_inherit(&c->kernel, &c->inherited.kernel);
-    return 0;
+    return c->elder_fd == -1
+               ? kernel_prepare(&c->kernel, config->packet_scheduler)
+               : kernel_inherit(&c->kernel, &c->inherited.kernel, config->packet_scheduler);
 }
 
 /* Takes config. Returns 0, or -errno after having said why. */
@@ -711,11 +710,8 @@ static void concentrator_end(struct concentrator *c)
 
 int concentrator_run(const char *config_path, bool takes_over)
 {
-    struct concentrator c = {.config_path = config_path,
-                             .kernel = {.stale_fd = -1},
-                             .drained_fd = -1,
-                             .elder_fd = -1,
-                             .started_ms = clock_now_ms()};
+    struct concentrator c = {
+        .config_path = config_path, .drained_fd = -1, .elder_fd = -1, .started_ms = clock_now_ms()};
     struct concentrator_config *config = concentrator_config_load(config_path, stderr);
 
     if (!config)

@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/packet_scheduler.h"
 #include "core/sysctl.h"
 
 /* Beyond the first one, for each connection: as many as Linux before 7.2 takes. */
@@ -81,77 +83,115 @@ static int raise_limits(struct kernel *kernel, struct path_manager *pm)
     return err;
 }
 
-static void hasten_stale(struct kernel *kernel)
+/* Returns 0, or -errno: then it is as it was. */
+static int hold_sysctl(struct held_sysctl *held, const char *name, const char *value)
 {
-    char before[sizeof(kernel->stale_before)];
+    int err = sysctl_read(name, held->before, sizeof(held->before));
 
-    if (sysctl_read(STALE_SYSCTL, before, sizeof(before)) < 0 || strcmp(before, STALE_LOSSES) == 0)
-        return;
-    int fd = sysctl_open(STALE_SYSCTL, O_WRONLY);
+    if (err < 0 || strcmp(held->before, value) == 0)
+        return err;
+    int fd = sysctl_open(name, O_WRONLY);
     if (fd < 0)
-        return;
-    if (pwrite(fd, STALE_LOSSES, strlen(STALE_LOSSES), 0) == -1) {
+        return fd;
+    if (pwrite(fd, value, strlen(value), 0) == -1) {
+        err = -errno;
         close(fd);
-        return;
+        return err;
     }
-    kernel->stale_fd = fd;
-    memcpy(kernel->stale_before, before, sizeof(before));
+    held->fd = fd;
+    held->changed = true;
+    return 0;
 }
 
-void kernel_prepare(struct kernel *kernel)
+/* before: as another process found it, or "". */
+static void inherit_sysctl(struct held_sysctl *held, const char *name, const char *before)
+{
+    if (!before[0])
+        return;
+    if (!held->changed) {
+        held->fd = sysctl_open(name, O_WRONLY);
+        held->changed = held->fd >= 0;
+    }
+    snprintf(held->before, sizeof(held->before), "%s", before);
+}
+
+static void put_back(const struct held_sysctl *held, const char *name)
+{
+    if (held->changed && pwrite(held->fd, held->before, strlen(held->before), 0) == -1)
+        log_warning("kernel", "cannot put %s back to %s: %s", name, held->before, strerror(errno));
+}
+
+static void let_go(struct held_sysctl *held)
+{
+    if (held->changed)
+        close(held->fd);
+    held->changed = false;
+}
+
+static int set_packet_scheduler(struct kernel *kernel, const char *name)
+{
+    char why[512];
+
+    if (name[0] == '\0')
+        return 0;
+    int err = packet_scheduler_find(name, why, sizeof(why));
+    if (err < 0) {
+        log_error("kernel", "%s", why);
+        return err;
+    }
+    err = hold_sysctl(&kernel->scheduler, PACKET_SCHEDULER_SYSCTL, name);
+    if (err < 0)
+        log_error("kernel", "cannot set packet_scheduler \"%s\": %s", name, strerror(-err));
+    return err;
+}
+
+int kernel_prepare(struct kernel *kernel, const char *packet_scheduler)
 {
     struct path_manager *pm;
 
-    *kernel = (struct kernel){.stale_fd = -1};
+    *kernel = (struct kernel){0};
     check_enabled();
     check_path_manager();
-    hasten_stale(kernel);
+    hold_sysctl(&kernel->stale, STALE_SYSCTL, STALE_LOSSES);
     int err = path_manager_new(&pm, NULL, NULL, NULL);
     if (err == 0)
         err = raise_limits(kernel, pm);
     if (err < 0)
         warn_of_limits(err);
+    return set_packet_scheduler(kernel, packet_scheduler);
 }
 
-void kernel_inherit(struct kernel *kernel, const struct kernel_legacy *legacy)
+int kernel_inherit(struct kernel *kernel, const struct kernel_legacy *legacy,
+                   const char *packet_scheduler)
 {
-    kernel_prepare(kernel);
+    int err = kernel_prepare(kernel, packet_scheduler);
+
     if (legacy->limits_changed && !kernel->path_manager &&
         path_manager_new(&kernel->path_manager, NULL, NULL, NULL) < 0)
         kernel->path_manager = NULL;
     if (legacy->limits_changed)
         kernel->before = legacy->limits;
-    if (legacy->stale[0] && kernel->stale_fd == -1) {
-        int fd = sysctl_open(STALE_SYSCTL, O_WRONLY);
-        kernel->stale_fd = fd < 0 ? -1 : fd;
-    }
-    if (legacy->stale[0])
-        memcpy(kernel->stale_before, legacy->stale, sizeof(legacy->stale));
+    inherit_sysctl(&kernel->stale, STALE_SYSCTL, legacy->stale);
+    inherit_sysctl(&kernel->scheduler, PACKET_SCHEDULER_SYSCTL, legacy->scheduler);
+    return err;
 }
 
 void kernel_bequeath(const struct kernel *kernel, struct kernel_legacy *out)
 {
     *out = (struct kernel_legacy){.limits_changed = kernel->path_manager != NULL,
                                   .limits = kernel->before};
-    if (kernel->stale_fd != -1)
-        memcpy(out->stale, kernel->stale_before, sizeof(out->stale));
+    if (kernel->stale.changed)
+        memcpy(out->stale, kernel->stale.before, sizeof(out->stale));
+    if (kernel->scheduler.changed)
+        memcpy(out->scheduler, kernel->scheduler.before, sizeof(out->scheduler));
 }
 
 void kernel_forget(struct kernel *kernel)
 {
     path_manager_free(kernel->path_manager);
     kernel->path_manager = NULL;
-    if (kernel->stale_fd != -1)
-        close(kernel->stale_fd);
-    kernel->stale_fd = -1;
-}
-
-static void restore_stale(struct kernel *kernel)
-{
-    if (kernel->stale_fd != -1 &&
-        pwrite(kernel->stale_fd, kernel->stale_before, strlen(kernel->stale_before), 0) == -1)
-        log_warning("kernel", "cannot put net.mptcp.stale_loss_cnt back to %s: %s",
-                    kernel->stale_before, strerror(errno));
+    let_go(&kernel->stale);
+    let_go(&kernel->scheduler);
 }
 
 /* Somebody else may have changed them in the meantime: then they are his. */
@@ -167,7 +207,8 @@ static void restore_limits(struct kernel *kernel)
 
 void kernel_restore(struct kernel *kernel)
 {
-    restore_stale(kernel);
+    put_back(&kernel->stale, STALE_SYSCTL);
+    put_back(&kernel->scheduler, PACKET_SCHEDULER_SYSCTL);
     restore_limits(kernel);
     kernel_forget(kernel);
 }

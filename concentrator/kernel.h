@@ -1,7 +1,8 @@
 /* What the concentrator wants of this kernel's MPTCP: the in-kernel path manager with room for a
- * gateway's uplinks. Changes its limits, and how soon it gives up a path that has fallen silent;
- * puts both back. The rest it only tells. Needs CAP_NET_ADMIN at both times; what it opens at first
- * serves for both, since the sandbox opens nothing of the kind. */
+ * gateway's uplinks. Changes its limits, how soon it gives up a path that has fallen silent, and
+ * the packet scheduler where one is asked for; puts all back. The rest it only tells. Needs
+ * CAP_NET_ADMIN at both times; what it opens at first serves for both, since the sandbox opens
+ * nothing of the kind. */
 #ifndef CONCENTRATOR_KERNEL_H
 #define CONCENTRATOR_KERNEL_H
 
@@ -9,24 +10,33 @@
 
 #include "core/path_manager.h"
 
+/* A sysctl that was changed, held open to be put back. */
+struct held_sysctl {
+    bool changed;
+    int fd;
+    char before[32];
+};
+
 struct kernel {
     struct path_manager *path_manager; /* NULL: its limits are as they were */
     struct path_limits before;
-    int stale_fd; /* net.mptcp.stale_loss_cnt; -1: it is as it was */
-    char stale_before[16];
+    struct held_sysctl stale, scheduler;
 };
 
 /* What was there before, for the process that will put it back. */
 struct kernel_legacy {
     bool limits_changed;
     struct path_limits limits;
-    char stale[16]; /* "": as it was */
+    char stale[32], scheduler[32]; /* "": as it was */
 };
 
-/* Warns, with the remedy, of everything that will keep connections on one path. Goes on. */
-void kernel_prepare(struct kernel *kernel);
+/* Warns, with the remedy, of everything that will keep connections on one path, and goes on.
+ * packet_scheduler: "" for the kernel's own choice. Returns 0, or -errno after having said why: it
+ * cannot be had. */
+int kernel_prepare(struct kernel *kernel, const char *packet_scheduler);
 /* Likewise, after another process has prepared it. */
-void kernel_inherit(struct kernel *kernel, const struct kernel_legacy *legacy);
+int kernel_inherit(struct kernel *kernel, const struct kernel_legacy *legacy,
+                   const char *packet_scheduler);
 void kernel_bequeath(const struct kernel *kernel, struct kernel_legacy *out);
 void kernel_restore(struct kernel *kernel);
 void kernel_forget(struct kernel *kernel); /* leaves it as it is: another will restore it */

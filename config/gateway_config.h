@@ -75,7 +75,8 @@ struct gateway_config {
     enum encryption encryption;
     enum unreachable when_unreachable;
     bool route_unproxied;
-    struct cidr *bypass; /* beside the built-in list */
+    char packet_scheduler[NAME_MAX_LENGTH + 1]; /* "": the kernel's own choice */
+    struct cidr *bypass;                        /* beside the built-in list */
     size_t n_bypass;
     char *control_socket, *state_dir;
     struct addr metrics_listen; /* family 0: none */

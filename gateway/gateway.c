@@ -11,6 +11,7 @@
 
 #include "core/clock.h"
 #include "core/mptcp.h"
+#include "core/packet_scheduler.h"
 #include "core/privilege.h"
 #include "core/readiness.h"
 #include "core/web.h"
@@ -659,6 +660,24 @@ static int take_path_management(struct gateway *g)
     return err;
 }
 
+static int set_packet_scheduler(struct gateway *g)
+{
+    const char *name = g->config->packet_scheduler;
+    char why[512];
+
+    if (name[0] == '\0')
+        return 0;
+    int err = packet_scheduler_find(name, why, sizeof(why));
+    if (err) {
+        log_error(LABEL, "%s", why);
+        return err;
+    }
+    err = guard_sysctl(g->guard, PACKET_SCHEDULER_SYSCTL, name);
+    if (err)
+        log_error(LABEL, "cannot set packet_scheduler \"%s\": %s", name, strerror(-err));
+    return err;
+}
+
 static int set_sysctls(struct gateway *g)
 {
     char enabled[8] = "";
@@ -679,7 +698,9 @@ static int set_sysctls(struct gateway *g)
         return err;
     /* Beside our own word (paths.c), and for what it cannot help. */
     err = guard_sysctl(g->guard, "net/mptcp/stale_loss_cnt", "2");
-    return err == -ENOENT ? 0 : err;
+    if (err && err != -ENOENT)
+        return err;
+    return set_packet_scheduler(g);
 }
 
 static int start_guard(struct gateway *g)

@@ -197,6 +197,7 @@ static void gateway_defaults(void **state)
     assert_string_equal(config->control_socket, "/run/bondway/gateway.sock");
     assert_int_equal(config->metrics_listen.family, 0);
     assert_string_equal(config->state_dir, "/var/lib/bondway");
+    assert_string_equal(config->packet_scheduler, "");
     assert_int_equal(config->firewall_mark, 0x10000000);
     assert_int_equal(config->routing_table, 7170);
     assert_int_equal(config->rule_priority, 7170);
@@ -243,7 +244,7 @@ static void gateway_everything_set(void **state)
         "control_socket = \"/tmp/x\"; firewall_mark = 0xC0000000; routing_table = 3000000000L;\n"
         "rule_priority = 100; dial_timeout = \"1500ms\"; idle_timeout = \"2h\";\n"
         "half_closed_timeout = \"90s\"; max_flows = 7;\n"
-        "state_dir = \"/etc/bondway\";\n"
+        "state_dir = \"/etc/bondway\"; packet_scheduler = \"blest\";\n"
         "concentrators = (\n"
         "  { name = \"vps\"; address = \"203.0.113.10\"; port = 443; key_file = \"@a\"; },\n"
         "  { key_file = \"@b\"; name = \"two\"; port = 443; address = \"2001:db8::5\"; });\n"
@@ -279,6 +280,7 @@ static void gateway_everything_set(void **state)
     assert_int_equal(config->uplinks[0].budget_day, 31);
     assert_int_equal(config->uplinks[0].on_budget, ON_BUDGET_OFF);
     assert_string_equal(config->state_dir, "/etc/bondway");
+    assert_string_equal(config->packet_scheduler, "blest");
     gateway_config_free(config);
 }
 
@@ -374,8 +376,8 @@ static const struct mistake gateway_mistakes[] = {
     {"scheduler = \"bnd\";",
      "scheduler is \"bnd\"; write \"bond\", \"failover\", \"overflow\", \"latency\" or \"spread\""},
     {"route_unproxied = 0;", "route_unproxied is 0; write false or true"},
-    {"packet_scheduler = \"blest\";",
-     "packet_scheduler is not available in this version; remove it"},
+    {"packet_scheduler = \"b/est\";",
+     "packet_scheduler is \"b/est\"; write a name of 1 to 31 letters, digits, '.', '_' or '-'"},
     {"state_dir = \"budgets\";",
      "state_dir is \"budgets\"; write an absolute path of at most 4000 bytes"},
     {"metrics_listen = \"127.0.0.1\";",
