@@ -34,14 +34,16 @@ static bool is_at_limit(const struct capacity_way *w)
     return w->proven && w->rate_bps >= BUSY_BPS && w->rate_bps >= w->bps / 20 * 19;
 }
 
-static void prove(struct capacity_way *w)
+/* By the rate of the window before: an answer tells of the queue that its probe met, and so one
+ * that comes late after a window shows that there was a queue up to the window's end. */
+static void prove(struct capacity_way *w, uint64_t before_bps)
 {
     if (!w->proven)
-        w->bps = w->rate_bps;
-    else if (w->rate_bps > w->bps)
-        w->bps += (w->rate_bps - w->bps) / RISES_BY;
+        w->bps = before_bps;
+    else if (before_bps > w->bps)
+        w->bps += (before_bps - w->bps) / RISES_BY;
     else
-        w->bps -= (w->bps - w->rate_bps) / FALLS_BY;
+        w->bps -= (w->bps - before_bps) / FALLS_BY;
     w->proven = true;
 }
 
@@ -82,7 +84,7 @@ static void judge(struct capacity *c, uint64_t down_before_bps, uint64_t up_befo
     struct capacity_way *way = c->standing >= STANDING_WINDOWS ? lone(c) : NULL;
 
     if (way)
-        prove(way);
+        prove(way, way == &c->down ? down_before_bps : up_before_bps);
     if (way != &c->down)
         note_carried(&c->down, down_before_bps);
     if (way != &c->up)

@@ -2,9 +2,11 @@
 
 What fits dsl stays there. A large download fills it: lte joins in at once. When the demand falls
 below what dsl can carry, lte is left again, although a flow that is spread over both fills neither.
-A page is over before anybody could call dsl full. A dsl that becomes slower is full sooner."""
+A page is over before anybody could call dsl full. A dsl that becomes slower is full sooner. What was
+learnt of dsl outlives a reload."""
 
 import dataclasses
+import signal
 
 import pytest
 from bonded import Bonded, Lab, Uplink
@@ -46,6 +48,10 @@ def lab():
         yield lab
 
 
+def capacity(bond, way):
+    return bond.uplink("dsl")[{"down": "rx_capacity_bps", "up": "tx_capacity_bps"}[way.name]]
+
+
 def test_lte_helps_while_dsl_is_full(lab, way):
     with Demand(lab, way.name, way.fits) as demand:
         meter = Meter(lab, way.name)
@@ -63,6 +69,11 @@ def test_lte_helps_while_dsl_is_full(lab, way):
         dsl, lte = meter.rates(1)
         assert dsl > 0.9 * way.fits and lte < IDLE
         assert not lab.bond.uplink("dsl")["saturated"]
+        learnt = capacity(lab.bond, way)
+        assert learnt == pytest.approx(way.dsl * 1e6, rel=0.1)
+        lab.bond.gateway.send_signal(signal.SIGHUP)
+        lab.bond.wait_for_log("reload: done")
+        assert capacity(lab.bond, way) == pytest.approx(learnt, rel=0.05)
 
 
 def test_a_page_does_not_light_up_lte(lab, way):

@@ -157,6 +157,18 @@ static void bursts_prove_nothing(void **state)
     assert_false(c.down.proven);
 }
 
+/* What drains last is not all that it can: answers are still late when little is left. */
+static void a_queue_that_ends_proves_nothing(void **state)
+{
+    carry(300, 10000, 60, 1000);
+    for (int i = 0; i < 20; i++) {
+        carry(300, 10000, 60, 300 + i % 5 * 20);
+        carry(150, 5000, 60, 60); /* they tell of what was */
+        carry(150, 5000, 0, 500);
+        assert_about(c.up.bps, 10);
+    }
+}
+
 /* A radio whose answers vary: 30 ms of it are no queue, 60 are. */
 static void jitter_is_no_queue(void **state)
 {
@@ -202,6 +214,7 @@ int main(void)
         cmocka_unit_test_setup(a_queue_of_others_is_not_ours, start),
         cmocka_unit_test_setup(long_queues_are_not_what_is_usual, start),
         cmocka_unit_test_setup(what_is_usual_may_change, start),
+        cmocka_unit_test_setup(a_queue_that_ends_proves_nothing, start),
         cmocka_unit_test_setup(bursts_prove_nothing, start),
         cmocka_unit_test_setup(jitter_is_no_queue, start),
         cmocka_unit_test_setup(a_rest_ends_all, start),
