@@ -67,6 +67,7 @@ def rendered(router):
 def test_what_the_owner_writes_the_gateway_takes(router):
     router.init("start")
     conf = values(router.conf())
+    assert conf["state_dir"] == "/etc/bondway"  # which outlives a reboot
     assert conf["lan_interfaces"] == ["br-lan"]
     assert conf["concentrators"] == [{"name": "vps", "address": "203.0.113.10",
                                       "key_file": "/etc/bondway/vps.key"}]
