@@ -279,9 +279,10 @@ int ledger_new(struct ledger **out, const struct ledger_setup *setup)
     }
     load(l);
     open_accounts(l);
+    l->saved_ms = clock_now_ms();
     look(l);
     /* Whether it can be written is better known now than in 15 minutes. */
-    save(l, clock_now_ms());
+    save(l, l->saved_ms);
     l->started = true;
     *out = l;
     return 0;
