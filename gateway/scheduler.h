@@ -69,9 +69,8 @@ struct schedule {
 struct latency_memory {
     uint8_t order[UPLINKS_MAX]; /* of all uplinks, the best first */
     size_t n;                   /* 0: not yet */
-    uint8_t displaced; /* the last one that was passed because it was in doubt; or UPLINK_NONE */
-    uint64_t
-        since_ms[UPLINKS_MAX]; /* an uplink has been clearly better than the one before; 0: not */
+    /* Since when an uplink has been clearly better than the one before it; 0: it is not. */
+    uint64_t since_ms[UPLINKS_MAX];
     uint64_t looked_ms, moved_ms;
     uint32_t moves; /* each within a minute of the last */
 };
