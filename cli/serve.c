@@ -9,6 +9,7 @@
 #include "config/option.h"
 #include "core/log.h"
 #include "gateway/gateway.h"
+#include "gateway/shadows.h"
 
 struct role {
     const struct command *command;
@@ -22,9 +23,12 @@ struct role {
 static bool check_gateway(const char *path)
 {
     struct gateway_config *config = gateway_config_load(path, stderr);
+    bool loads = config != NULL;
 
+    if (loads)
+        shadows_tell(config, path, stderr);
     gateway_config_free(config);
-    return config != NULL;
+    return loads;
 }
 
 static bool check_concentrator(const char *path)

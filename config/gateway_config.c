@@ -540,6 +540,13 @@ static void check_action(struct option_file *file, const struct rule_config *rul
     }
 }
 
+static void note_bypass(const struct option_file *file, struct gateway_config *config)
+{
+    const config_setting_t *setting = config_lookup(&file->parsed, "bypass");
+
+    config->bypass_line = setting ? config_setting_source_line(setting) : 0;
+}
+
 /* The numbers of all uplinks must fit. */
 static void check_marks(struct option_file *file, const struct gateway_config *config)
 {
@@ -592,6 +599,7 @@ static void read_file(struct option_file *file, struct gateway_config *config,
     check_lan_interfaces(file, config);
     check_concentrators(file, config);
     check_uplinks(file, config);
+    note_bypass(file, config);
     check_marks(file, config);
     for (size_t i = 0; i < config->n_uplinks; i++)
         config->uplinks[i].rank = (uint32_t)i;

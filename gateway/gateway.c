@@ -19,6 +19,7 @@
 #include "gateway/metrics.h"
 #include "gateway/page.h"
 #include "gateway/ruleset.h"
+#include "gateway/shadows.h"
 
 /* After SIGTERM: how long running flows may go on. */
 static const struct timeval drain_patience = {.tv_sec = 10};
@@ -1073,6 +1074,7 @@ int gateway_run(const char *config_path)
     g.config = gateway_config_load(config_path, stderr);
     if (!g.config)
         return 2;
+    shadows_tell(g.config, config_path, stderr);
     list_init(&g.flows);
     list_init(&g.dead);
     int err = start(&g);

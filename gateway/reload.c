@@ -9,6 +9,7 @@
 
 #include "config/complaints.h"
 #include "gateway/gateway_internal.h"
+#include "gateway/shadows.h"
 
 /* A connection whose handshake has begun at the port before comes there, after an answer lost or
  * two. */
@@ -213,6 +214,7 @@ static void commit(struct gateway *g, struct change *c)
     gateway_all_follow(g);
     gateway_concentrators_changed(g);
     gateway_check_lan(g->config);
+    shadows_tell(g->config, g->config_path, stderr);
     gateway_config_free(c->before);
 }
 

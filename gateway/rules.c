@@ -6,7 +6,8 @@
 
 #include "gateway/lookup.h"
 
-#define DSCP_UNKNOWN 0xff /* a value of its own, which no rule can list */
+#define WORDS_MAX (RULES_MAX / 64 + 1) /* some more than a configuration may have */
+#define DSCP_UNKNOWN 0xff              /* a value of its own, which no rule can list */
 
 /* A flow must meet all of them; of its client, one of the two: its network or its card. */
 enum condition { DESTINATION4, DESTINATION6, CLIENT4, CLIENT6, CLIENT_MAC, PORT, DSCP, CONDITIONS };
@@ -203,6 +204,63 @@ struct policy rules_match(const struct rules *rules, const struct flow_key *key)
     if (rule)
         memcpy(policy.rule, rule->name, sizeof(policy.rule));
     return policy;
+}
+
+/* Of `those`, only the rules remain that hold wherever this one does. Returns whether it does
+ * anywhere. */
+static bool keep_wider(const struct rules *rules, enum condition condition, size_t rule,
+                       uint64_t *those)
+{
+    size_t n, words = lookup_words(rules->config->n_rules);
+    const uint64_t *sets = lookup_sets(rules->lookups[condition], &n);
+    bool anywhere = false;
+
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t *set = sets + i * words;
+        if (!(set[rule / 64] >> rule % 64 & 1))
+            continue;
+        anywhere = true;
+        for (size_t word = 0; word < words; word++)
+            those[word] &= set[word];
+    }
+    return anywhere;
+}
+
+/* For flows of one IP version. `wider` is left alone where the rule matches none of these. */
+static bool keep_wider_for(const struct rules *rules, bool v6, size_t rule, uint64_t *wider)
+{
+    size_t words = lookup_words(rules->config->n_rules);
+    uint64_t here[WORDS_MAX];
+
+    memset(here, 0xff, words * sizeof(*here));
+    bool to = keep_wider(rules, v6 ? DESTINATION6 : DESTINATION4, rule, here);
+    bool from = keep_wider(rules, v6 ? CLIENT6 : CLIENT4, rule, here);
+    /* Any client's networks are all there are; its card says no more. */
+    bool any = rules->config->rules[rule].n_clients == 0;
+    bool by_card = !any && keep_wider(rules, CLIENT_MAC, rule, here);
+    if (!to || (!from && !by_card))
+        return false;
+    keep_wider(rules, PORT, rule, here);
+    keep_wider(rules, DSCP, rule, here);
+    for (size_t word = 0; word < words; word++)
+        wider[word] &= here[word];
+    return true;
+}
+
+int rules_shadow(const struct rules *rules, size_t rule)
+{
+    uint64_t wider[WORDS_MAX];
+
+    memset(wider, 0xff, sizeof(wider));
+    bool v4 = keep_wider_for(rules, false, rule, wider);
+    bool v6 = keep_wider_for(rules, true, rule, wider);
+    if (!v4 && !v6)
+        return RULES_MATCHES_NOTHING;
+    for (size_t i = 0; i < rule; i++) {
+        if (wider[i / 64] >> i % 64 & 1)
+            return (int)i;
+    }
+    return RULES_NO_SHADOW;
 }
 
 size_t rules_bytes(const struct rules *rules)

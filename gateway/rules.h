@@ -33,6 +33,12 @@ void rules_free(struct rules *rules); /* NULL is fine */
 /* What is unknown of a flow is none of what a rule lists. */
 struct policy rules_match(const struct rules *rules, const struct flow_key *key);
 
+/* The first rule before this one that matches all the flows that this one does, so that this one
+ * never comes to; or one of these. */
+#define RULES_NO_SHADOW (-1)
+#define RULES_MATCHES_NOTHING (-2) /* by itself: it asks for what excludes each other */
+int rules_shadow(const struct rules *rules, size_t rule);
+
 size_t rules_bytes(const struct rules *rules); /* of memory, beside the configuration */
 
 #endif

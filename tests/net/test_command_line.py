@@ -190,6 +190,32 @@ letters, digits, '.', '_' or '-'
 ''')
 
 
+def test_rules_that_never_match(gateway_conf):
+    """They are no mistake, but hardly meant: a warning says why, and names both lines."""
+    with gateway_conf.open("a") as conf:
+        conf.write('''bypass = ["198.51.100.0/24"];
+rules = (
+  { name = "nas"; destinations = ["192.168.1.0/24", "fd00::/8"]; },
+  { name = "office"; destinations = ["198.51.100.7"]; },
+  { name = "web"; ports = [80, 443]; encryption = "always"; },
+  { name = "calls"; ports = [443]; dscp = [46]; },
+  { name = "mixed"; destinations = ["203.0.113.0/25"]; clients = ["fd00::/64"]; }
+);
+''')
+    result = bondway("gateway", "--check", "-c", gateway_conf)
+    assert (result.returncode, result.stdout) == (0, f"{gateway_conf}: well\n")
+    said = f"{gateway_conf}:%d: warning: rule \"%s\" never matches: %s\n"
+    assert result.stderr == "".join(said % each for each in (
+        (6, "nas", "its destinations are private, local, reserved or a concentrator's, which are left "
+         "alone; remove the rule"),
+        (7, "office", f"bypass ({gateway_conf}:4) leaves all its destinations alone; remove them "
+         "there, or the rule"),
+        (9, "calls", f"rule \"web\" ({gateway_conf}:8) takes all its flows before; move it up, or "
+         "remove it"),
+        (10, "mixed", "its destinations are of another IP version than its clients; name some of the "
+         "same")))
+
+
 def test_a_syntax_mistake(gateway_conf):
     gateway_conf.write_text(gateway_conf.read_text() + "listen_port 7170;\n")
     assert_usage(bondway("gateway", "--check", "-c", gateway_conf),

@@ -348,6 +348,123 @@ static void matches_like_a_naive_matcher(void **state)
     assert_true(met[0] > 100 && met[40] > 0 && met[70] > 0);
 }
 
+/* ---- rules that can never match ---- */
+
+/* The rules of a case are those below whose letters it has; the last one's shadow is asked for. */
+static const struct {
+    char letter;
+    const char *to, *from;
+    uint16_t first_port, last_port;
+    int8_t dscp;
+} shadow_rules[] = {
+    {'a', NULL, NULL, 0, 0, -1},
+    {'b', "198.51.100.0/24", NULL, 0, 0, -1},
+    {'c', "198.51.100.128/25", NULL, 0, 0, -1},
+    {'d', "198.51.100.128/25", NULL, 80, 443, -1},
+    {'e', NULL, NULL, 80, 90, -1},
+    {'f', NULL, NULL, 81, 81, 46},
+    {'g', NULL, NULL, 0, 0, 46},
+    {'h', NULL, "192.168.1.0/24", 0, 0, -1},
+    {'i', NULL, "192.168.1.9", 0, 0, -1},
+    {'j', NULL, "02:00:5e:10:00:01", 0, 0, -1},
+    {'k', NULL, "02:00:5e:10:00:02", 0, 0, -1},
+    {'l', NULL, "0.0.0.0/0", 0, 0, -1},
+    {'m', "198.51.100.0/24", "fd00::/64", 0, 0, -1},
+    {'n', "2001:db8::/32", NULL, 0, 0, -1},
+};
+
+static const struct {
+    const char *rules;
+    int shadow;
+} shadow_cases[] = {
+    {"a", RULES_NO_SHADOW},
+    {"ab", 0},
+    {"ba", RULES_NO_SHADOW},
+    {"bc", 0},
+    {"cb", RULES_NO_SHADOW},
+    {"ebd", 1},
+    {"cd", 0},
+    {"dc", RULES_NO_SHADOW},
+    {"ef", 0},
+    {"gf", 0},
+    {"fg", RULES_NO_SHADOW},
+    {"hi", 0},
+    {"ih", RULES_NO_SHADOW},
+    {"hj", RULES_NO_SHADOW},
+    {"jk", RULES_NO_SHADOW},
+    {"jj", 0},
+    {"aj", 0},
+    {"ja", RULES_NO_SHADOW},
+    {"lb", 0}, /* who goes to IPv4 comes from there */
+    {"ln", RULES_NO_SHADOW},
+    {"m", RULES_MATCHES_NOTHING},
+    {"hga", RULES_NO_SHADOW},
+};
+
+static void make_shadow_rule(struct random_rules *all, size_t i, char letter)
+{
+    size_t which = (size_t)(letter - 'a');
+    struct rule_config *rule = &all->rules[i];
+
+    assert_int_equal(shadow_rules[which].letter, letter);
+    make_random_rule(all, i); /* for its lists */
+    rule->n_destinations = shadow_rules[which].to != NULL;
+    rule->n_clients = shadow_rules[which].from != NULL;
+    rule->n_ports = shadow_rules[which].first_port > 0;
+    rule->n_dscp = shadow_rules[which].dscp >= 0;
+    if (rule->n_destinations)
+        rule->destinations[0] = network(shadow_rules[which].to);
+    if (rule->n_clients)
+        rule->clients[0] = client(shadow_rules[which].from);
+    rule->ports[0] =
+        (struct port_range){shadow_rules[which].first_port, shadow_rules[which].last_port};
+    rule->dscp[0] = shadow_rules[which].dscp;
+}
+
+static void shadows_are_found(void **state)
+{
+    static struct random_rules all = {.seed = 1};
+
+    for (size_t i = 0; i < sizeof(shadow_cases) / sizeof(shadow_cases[0]); i++) {
+        size_t n = strlen(shadow_cases[i].rules);
+        struct gateway_config config = {.rules = all.rules, .n_rules = n};
+        for (size_t j = 0; j < n; j++)
+            make_shadow_rule(&all, j, shadow_cases[i].rules[j]);
+        struct rules *rules = rules_new(&config);
+        assert_non_null(rules);
+        if (rules_shadow(rules, n - 1) != shadow_cases[i].shadow)
+            fail_msg("%s: %d", shadow_cases[i].rules, rules_shadow(rules, n - 1));
+        rules_free(rules);
+    }
+}
+
+/* Who is said never to match never does, whatever comes. */
+static void no_shadow_is_false(void **state)
+{
+    static struct random_rules all = {.seed = 5};
+    struct gateway_config config = {.rules = all.rules, .n_rules = RULES};
+    size_t shadows = 0;
+
+    for (int round = 0; round < 10; round++) {
+        for (size_t i = 0; i < RULES; i++)
+            make_random_rule(&all, i);
+        struct rules *rules = rules_new(&config);
+        assert_non_null(rules);
+        bool never[RULES];
+        for (size_t i = 0; i < RULES; i++)
+            shadows += never[i] = rules_shadow(rules, i) != RULES_NO_SHADOW;
+        for (int i = 0; i < 10 * FLOWS; i++) {
+            struct flow_key key = random_flow(&all.seed);
+            key.client.family = key.destination.family;
+            struct policy policy = rules_match(rules, &key);
+            if (policy.rule[0] && never[atoi(policy.rule)])
+                fail_msg("rule %s does match", policy.rule);
+        }
+        rules_free(rules);
+    }
+    assert_true(shadows > 100);
+}
+
 /* ---- a list as long as a country's ---- */
 
 #define NETWORKS 10000
@@ -439,6 +556,8 @@ int main(void)
         cmocka_unit_test(every_condition_must_hold),
         cmocka_unit_test(the_whole_range_counts),
         cmocka_unit_test(matches_like_a_naive_matcher),
+        cmocka_unit_test(shadows_are_found),
+        cmocka_unit_test(no_shadow_is_false),
         cmocka_unit_test(a_countrys_list_costs_nothing),
     };
 
