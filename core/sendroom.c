@@ -19,6 +19,7 @@
  * send again what was lost. */
 #define WAITS_TIMES 4
 #define WAITS_US 100000u
+#define STANDSTILL_US 40000u
 #define WAIT_MAX_US 1000000u
 #define ALLOWANCE_US 40000u
 #define ALLOWANCE_MAX_US 2000000u
@@ -64,6 +65,21 @@ static uint32_t least_allowance(const struct sendroom_view *v)
     uint32_t us = v->unloaded_us / 2;
 
     return us < ALLOWANCE_US ? ALLOWANCE_US : us < ALLOWANCE_MAX_US ? us : ALLOWANCE_MAX_US;
+}
+
+static void note_arrival(struct sendroom *r, const struct sendroom_view *v)
+{
+    if (v->delivered == r->arrived && v->now_us >= r->arrived_us)
+        return;
+    r->arrived = v->delivered;
+    r->arrived_us = v->now_us;
+}
+
+/* The receiver waits for something that is lost, or a path has died: the queues of the others are
+ * short for that reason alone, and are better left so for what must be sent again. */
+static bool stands_still(const struct sendroom *r, const struct sendroom_view *v)
+{
+    return v->now_us - r->arrived_us >= STANDSTILL_US;
 }
 
 /* A sender who has less to send than there is room for says nothing of the paths. */
@@ -170,6 +186,7 @@ uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *now)
     if (note_paths(r, now))
         return r->bytes;
     lately.unloaded_us = note_unloaded(r, now);
+    note_arrival(r, v);
     if (r->allowance_us == 0)
         r->allowance_us = least_allowance(v);
     note_rate(r, v);
@@ -187,7 +204,7 @@ uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *now)
         note_lowered(r, v);
     if (r->bytes)
         settle_allowance(r, v);
-    if (!changes)
+    if (!changes || (bytes > r->bytes && stands_still(r, v)))
         return 0;
     r->bytes = bytes;
     return bytes;
@@ -196,7 +213,7 @@ uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *now)
 /* The sender waits, and not for his subflows alone. */
 static bool waits_for_buffer(const struct sendroom *r, const struct sendroom_view *v)
 {
-    return v->under_way >= v->buffer / 2 && (r->buffer || v->in_subflows <= v->under_way / 2);
+    return v->under_way >= v->buffer / 2 && (r->buffer || v->in_subflows <= v->under_way / 4);
 }
 
 uint32_t sendroom_grow(struct sendroom *r, const struct sendroom_view *v)
@@ -295,10 +312,7 @@ uint32_t sendroom_ask(struct sendroom *r, int fd, uint64_t written)
         return UINT32_MAX;
     view.under_way = (uint32_t)under_way;
     view.delivered = written > view.under_way ? written - view.under_way : 0;
-    if (view.delivered != r->arrived) {
-        r->arrived = view.delivered;
-        r->arrived_us = view.now_us;
-    }
+    note_arrival(r, &view);
     if (looks)
         look(r, &view, fd);
     return sendroom_left(r, view.under_way);

@@ -22,12 +22,12 @@
  * A path that is far longer than another, or loses a packet, keeps the receiver waiting, and with
  * it the sender, who has all that has come meanwhile in his send buffer still: the kernel makes
  * that large enough for what the subflows have under way, not for this (10 Mb/s at 5 ms beside 6
- * Mb/s at 500 ms carried 4). So where less than half of what is under way is under way in the
+ * Mb/s at 500 ms carried 4). So where less than a quarter of what is under way is so in the
  * subflows, the send buffer grows (sendroom_grow()). From then on it is ours to grow, whatever it
  * waits for: the kernel no longer does.
  *
- * While there is no queue, the rate may still double in a round trip. While less is sent than there
- * is room for, nothing is learnt and nothing changes.
+ * While there is no queue, the rate may still double in a round trip; but not while nothing
+ * arrives. While less is sent than there is room for, nothing is learnt and nothing changes.
  *
  * When a path has gone, its share of the rate is taken to have gone, too: at first the same share
  * for each, until the rate is known anew. Else what was under way on all would flood the queue of

@@ -422,7 +422,7 @@ static void the_send_buffer_grows_where_the_receiver_waits(void **state)
         .under_way = 150000, .in_subflows = 120000, .buffer = 200000, .round_trip_us = 100000};
 
     assert_int_equal(sendroom_grow(&room, &v), 0);
-    v.in_subflows = 70000;
+    v.in_subflows = 30000;
     assert_int_equal(sendroom_grow(&room, &v), 400000);
     v.buffer = 400000;
     assert_int_equal(sendroom_grow(&room, &v), 0); /* not full yet */
@@ -447,6 +447,30 @@ static void the_send_buffer_is_beyond_what_is_held(void **state)
     assert_int_equal(sendroom_grow(&room, &v), 1200000);
     v.buffer = 1200000;
     assert_int_equal(sendroom_grow(&room, &v), 0);
+}
+
+/* A path has died unnoticed: nothing arrives in order, and the queue of the other drains. That is
+ * no call for more. */
+static void what_stands_still_gets_no_more(void **state)
+{
+    struct world *w = world_new(6000, 20, 7500, 60);
+
+    pass(w, 10000);
+    uint32_t held = w->room.bytes;
+    struct sendroom_view v = {.now_us = w->now_ms * 1000ull,
+                              .delivered = (uint64_t)w->delivered,
+                              .under_way = held,
+                              .unloaded_us = 60000,
+                              .round_trip_us = 100000};
+    sendroom_decide(&w->room, &v);
+    v.round_trip_us = 70000;
+    v.now_us += 20000;
+    for (int i = 0; i < 10; i++) {
+        v.now_us += 20000;
+        sendroom_decide(&w->room, &v);
+    }
+    assert_true(held > 0 && w->room.bytes <= held + held / 8);
+    free(w);
 }
 
 static void what_is_under_way_stops_writing(void **state)
@@ -519,6 +543,7 @@ int main(void)
         cmocka_unit_test(who_trickles_keeps_his_room),
         cmocka_unit_test(the_send_buffer_grows_where_the_receiver_waits),
         cmocka_unit_test(the_send_buffer_is_beyond_what_is_held),
+        cmocka_unit_test(what_stands_still_gets_no_more),
         cmocka_unit_test(what_is_under_way_stops_writing),
         cmocka_unit_test(who_gets_nothing_is_asked_less_often),
         cmocka_unit_test(nothing_breaks_it),
