@@ -10,7 +10,8 @@
 
 #include "config/source.h"
 
-#define BLANKS " \t\r\n"
+/* As libconfig has them. */
+#define BLANKS " \t\r\n\f"
 
 /* A list's brackets. */
 struct found {
@@ -175,25 +176,47 @@ static int append_list(const char *text, const char *list, const char *entry, ch
                          entry);
 }
 
+/* In front of the closing bracket: on a line of its own if that is, too. */
 static int append_first(const char *text, const struct found *list, const char *entry, char **out)
 {
-    const char *end = line_end(list->open);
+    const char *begin = line_begin(text, list->close), *from = list->close;
 
-    if (end > list->close)
-        return splice_format(text, list->open + 1, list->close, out, "\n  %s\n", entry);
-    return splice_format(text, end, end, out, "\n  %s", entry);
+    if (begin > list->open && begin + strspn(begin, " \t") == list->close)
+        return splice_format(text, begin, begin, out, "  %s\n", entry);
+    while (from > list->open + 1 && strchr(" \t", from[-1]))
+        from--;
+    return splice_format(text, from, list->close, out, "\n  %s\n", entry);
+}
+
+/* The end of the line on which nothing but a comma and comments stand from `at` on, or NULL. A
+ * comment of several lines is passed over as a whole. */
+static const char *bare_line_end(const char *at)
+{
+    for (;;) {
+        at += strspn(at, " \t\r\f,");
+        if (*at == '#' || strncmp(at, "//", 2) == 0)
+            return line_end(at);
+        if (*at != '/')
+            return *at == '\n' ? at : NULL;
+        const char *behind = source_skip(at);
+        if (!behind || behind == at)
+            return NULL;
+        at = behind;
+    }
 }
 
 /* A comment behind the last element stays with it, so the comma and the entry are put in apart. */
-static int append_behind(const char *text, const struct found *list, const struct element *last,
-                         const char *entry, char **out)
+static int append_behind(const char *text, const struct element *last, const char *entry,
+                         char **out)
 {
-    const char *begin = line_begin(text, last->begin), *end = line_end(last->end);
+    const char *begin = line_begin(text, last->begin), *end = bare_line_end(last->end);
     const char *comma = comma_behind(last->end);
     size_t blanks = strspn(begin, " \t");
     char *widened;
 
-    if (end > list->close)
+    if (!end && comma)
+        return splice_format(text, comma + 1, comma + 1, out, " %s", entry);
+    if (!end)
         return splice_format(text, last->end, last->end, out, ", %s", entry);
     int err = splice_format(text, end, end, &widened, "\n%.*s%*s%s", (int)blanks, begin,
                             (int)(last->begin - begin - (ptrdiff_t)blanks), "", entry);
@@ -221,7 +244,7 @@ int edit_append(const char *text, const char *list, const char *entry, char **ou
         return append_first(text, &found, entry, out);
     while (next_element(&found, last.end, &next))
         last = next;
-    return append_behind(text, &found, &last, entry, out);
+    return append_behind(text, &last, entry, out);
 }
 
 /* ---- an element ---- */

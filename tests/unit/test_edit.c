@@ -75,6 +75,22 @@ static void test_append_to_an_empty_list(void **state)
     expect_append("g = (  # none )\n);\n", "g = (  # none )\n  { n = 9; }\n);\n");
 }
 
+/* libconfig takes a form feed for a blank, so we must, or there would be two lists. */
+static void test_append_behind_a_form_feed(void **state)
+{
+    expect_append("g\f=\f(\f{ n = 1; }\f);\n", "g\f=\f(\f{ n = 1; }, { n = 9; }\f);\n");
+}
+
+/* What is put at the end of a line must not come into a comment that goes on in the next one. */
+static void test_append_beside_comments_of_several_lines(void **state)
+{
+    expect_append("g = ( /* none\n yet */ );\n", "g = ( /* none\n yet */\n  { n = 9; }\n);\n");
+    expect_append("g = (\n  { n = 1; } /* the\n  first */\n);\n",
+                  "g = (\n  { n = 1; }, /* the\n  first */\n  { n = 9; }\n);\n");
+    expect_append("g = ( { n = 1; } /* the\n  first */ );\n",
+                  "g = ( { n = 1; }, { n = 9; } /* the\n  first */ );\n");
+}
+
 static void test_append_where_there_is_no_list(void **state)
 {
     expect_append("a = 1;\n", "a = 1;\ng = (\n  { n = 9; }\n);\n");
@@ -139,6 +155,8 @@ int main(void)
         cmocka_unit_test(test_append_to_a_list_on_lines),
         cmocka_unit_test(test_append_to_a_list_on_one_line),
         cmocka_unit_test(test_append_to_an_empty_list),
+        cmocka_unit_test(test_append_behind_a_form_feed),
+        cmocka_unit_test(test_append_beside_comments_of_several_lines),
         cmocka_unit_test(test_append_where_there_is_no_list),
         cmocka_unit_test(test_what_is_no_such_list),
         cmocka_unit_test(test_remove_from_a_list_on_lines),
