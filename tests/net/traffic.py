@@ -404,8 +404,9 @@ def tell_where_from(connection: socket.socket) -> None:
 
 
 def way_of(lab: Lab) -> str:
-    """Which way a new connection of the LAN takes: "bond", or "direct" by the first uplink."""
-    names = {lab.vps.address: "bond", lab.uplinks[0].address: "direct"}
+    """Which way a new connection of the LAN takes: "bond", or "direct" by an uplink: whichever is taken
+    for the best, and while a concentrator dies they all look dead for a moment."""
+    names = {lab.vps.address: "bond", **{uplink.address: "direct" for uplink in lab.uplinks}}
     with Server(lab.destinations[0], tell_where_from) as server, \
             connect(lab.client, lab.destinations[0].address, server.port) as client:
         return names[read(client, 100).decode()]
