@@ -118,7 +118,7 @@ static void write_one(struct writer *w, const struct metric *m, struct json_obje
 
 int metrics_write(struct evbuffer *out, const struct metric *table, struct json_object *status)
 {
-    struct writer w = {.out = out};
+    struct writer w = {.out = out, .failed = !status};
 
     for (const struct metric *m = table; m->name; m++) {
         put_head(&w, m);
@@ -132,5 +132,6 @@ int metrics_write(struct evbuffer *out, const struct metric *table, struct json_
             write_one(&w, m, entry, json_object_get_string(json_object_object_get(entry, "name")));
         }
     }
+    json_object_put(status);
     return w.failed ? -ENOMEM : 0;
 }

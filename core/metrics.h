@@ -29,8 +29,8 @@ struct metric {
     const char *const *states; /* ends with NULL */
 };
 
-/* Appends all of them; the table ends with a NULL name. A figure that is missing or null is left
- * out. Returns 0, or -ENOMEM. */
+/* Appends all of them; the table ends with a NULL name. Takes the document. A figure that is
+ * missing or null is left out. Returns 0, or -ENOMEM, also for no document. */
 int metrics_write(struct evbuffer *out, const struct metric *table, struct json_object *status);
 
 #endif

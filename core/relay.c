@@ -20,7 +20,8 @@
 #define BUFFERS_KEPT 16
 #define SWEEP_MS 15000
 #define ACTIVITY_MS 50
-/* While nothing bounds what is under way to far, that is looked at after so many bytes. */
+/* What is under way to far is asked for no sooner than after so many bytes, or when there is no
+ * room left. */
 #define ROOM_BYTES (32 * 1024)
 static const struct timeval linger_interval = {.tv_usec = 20 * 1000};
 /* How long a RESET record may take to leave before the connection itself is reset. */
@@ -74,7 +75,8 @@ struct relay {
     uint64_t last_active_ms;
     int unsent;             /* at the last sweep */
     struct sendroom room;   /* of what goes to far */
-    uint64_t room_asked_at; /* bytes outward: not before so many */
+    uint64_t room_asked_at; /* bytes outward: it is asked for again after so many */
+    uint64_t room_ends_at;  /* there may be so many; UINT64_MAX: any number */
     relay_ended *ended;
     uint64_t grown_at; /* payload bytes; UINT64_MAX: not watched */
     void (*grown)(void *arg);
@@ -403,22 +405,31 @@ static void wait_for_room(struct channel *c)
         check_hangup(c);
 }
 
+static void ask_for_room(struct relay *r, uint64_t written)
+{
+    uint32_t left = sendroom_ask(&r->room, r->far_fd, written);
+
+    r->room_ends_at = left == UINT32_MAX ? UINT64_MAX : written + left;
+    r->room_asked_at = written + (left < ROOM_BYTES ? left : ROOM_BYTES);
+}
+
+static bool is_roomy(const struct relay *r, uint64_t written)
+{
+    return r->room_ends_at == UINT64_MAX || r->room_ends_at >= written + SENDROOM_STROKE;
+}
+
 /* False: the channel waits for room, or has ended. */
 static bool has_room(struct channel *c)
 {
     struct relay *r = c->relay;
     uint64_t written = r->outward.pipe.bytes;
 
-    if (c != &r->outward || r->state != RELAY_RUNNING || written < r->room_asked_at)
+    if (c != &r->outward || r->state != RELAY_RUNNING)
         return true;
-    uint32_t left = sendroom_ask(&r->room, r->far_fd, written);
-    if (left == UINT32_MAX) {
-        c->pipe.limit = 0;
-        r->room_asked_at = written + ROOM_BYTES;
-        return true;
-    }
-    c->pipe.limit = left;
-    if (left >= SENDROOM_STROKE)
+    if (written >= r->room_asked_at || !is_roomy(r, written))
+        ask_for_room(r, written);
+    c->pipe.limit = r->room_ends_at == UINT64_MAX ? 0 : r->room_ends_at - written;
+    if (is_roomy(r, written))
         return true;
     wait_for_room(c);
     return false;

@@ -44,7 +44,6 @@
 
 struct sendroom {
     uint64_t looked_us;               /* 0: never */
-    uint64_t delivered;               /* then */
     uint64_t span_us, span_delivered; /* where the current rate's span began */
     bool span_used;                   /* its room, all the time */
     uint64_t rates[SENDROOM_RATES];   /* bytes/s, of the last spans */

@@ -568,11 +568,7 @@ static const struct control_command commands[] = {
 
 static int write_metrics(void *arg, struct evbuffer *out)
 {
-    struct json_object *status = answer_status(arg);
-    int err = metrics_write(out, gateway_metrics, status);
-
-    json_object_put(status);
-    return err;
+    return metrics_write(out, gateway_metrics, answer_status(arg));
 }
 
 static int write_status(void *arg, struct evbuffer *out)

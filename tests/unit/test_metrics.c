@@ -44,7 +44,6 @@ static char *text_of(const struct metric *rows, const char *document)
     evbuffer_remove(out, text, len);
     text[len] = '\0';
     evbuffer_free(out);
-    json_object_put(status);
     return text;
 }
 
