@@ -2,10 +2,17 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+/* After a crowd of so many, memory goes back to the system when three quarters of it have gone. */
+#define CROWD 64
 
 struct buffer_pool {
     uint8_t *workspace;
     size_t used, free, keep;
+    size_t peak; /* of used, since memory was given back */
     struct buffer *kept[];
 };
 
@@ -54,13 +61,26 @@ struct buffer *buffer_get_for(struct buffer_pool *pool, size_t size)
         return NULL;
     buffer->start = buffer->end = 0;
     buffer->size = size;
-    pool->used++;
+    if (++pool->used > pool->peak)
+        pool->peak = pool->used;
     return buffer;
 }
 
 struct buffer *buffer_get(struct buffer_pool *pool)
 {
     return buffer_get_for(pool, BUFFER_SIZE);
+}
+
+/* glibc gives back only what is free at the end of its heap, where one buffer in use holds all the
+ * others. (musl does it by itself.) */
+static void give_back_memory(struct buffer_pool *pool)
+{
+    if (pool->peak < CROWD || pool->used > pool->peak / 4)
+        return;
+    pool->peak = pool->used;
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 void buffer_put(struct buffer_pool *pool, struct buffer *buffer)
@@ -72,6 +92,7 @@ void buffer_put(struct buffer_pool *pool, struct buffer *buffer)
         pool->kept[pool->free++] = buffer;
     else
         free(buffer);
+    give_back_memory(pool);
 }
 
 size_t buffer_pool_used(const struct buffer_pool *pool)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import select
 import socket
 import subprocess
 import sys
@@ -241,15 +242,15 @@ def memory_of(conc):
 def fill(sources):
     """Writes to all until none takes any more, for half a second. How much each has taken; what is
     written is its place in the stream, over and over."""
-    sent = [0] * len(sources)
-    quiet_since = time.monotonic()
-    while time.monotonic() - quiet_since < 0.5:
-        for i, source in enumerate(sources):
+    sent, poll = [0] * len(sources), select.poll()
+    places = {source.fileno(): i for i, source in enumerate(sources)}
+    for number in places:
+        poll.register(number, select.POLLOUT)
+    while ready := poll.poll(500):
+        for number, _ in ready:
+            i = places[number]
             with contextlib.suppress(BlockingIOError):
-                n = source.send(PATTERN[sent[i] % 251:][:65536])
-                sent[i] += n
-                quiet_since = time.monotonic()
-        time.sleep(0.01)
+                sent[i] += sources[i].send(PATTERN[sent[i] % 251:][:65536])
     return sent
 
 
