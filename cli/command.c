@@ -4,6 +4,9 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "core/crypto.h"
 
 #define LABEL_TEXT 64
 
@@ -186,6 +189,19 @@ void command_complain(const struct command *command, const char *fmt, ...)
     vfprintf(stderr, fmt, args);
     va_end(args);
     fputc('\n', stderr);
+}
+
+int command_print_secret(const struct command *command, char *text, const char *what)
+{
+    size_t len = strlen(text);
+
+    text[len] = '\n';
+    ssize_t n = write(STDOUT_FILENO, text, len + 1);
+    crypto_wipe(text, len + 1);
+    if (n == (ssize_t)len + 1)
+        return EXIT_WELL;
+    command_complain(command, "cannot write %s: %s", what, n == -1 ? strerror(errno) : "cut short");
+    return EXIT_FAILED;
 }
 
 int command_finish(int code)

@@ -56,6 +56,10 @@ int command_version(void);
 /* What the command has to say of its own failure, on standard error. */
 void command_complain(const struct command *command, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Prints a secret and a newline, past stdio, whose buffer would keep a copy; wipes it. text has
+ * room for the newline in place of its end. what: "the key", for the complaint. Returns an exit
+ * code. */
+int command_print_secret(const struct command *command, char *text, const char *what);
 /* Call last: output that did not arrive (a full disk) is a failure. */
 int command_finish(int code);
 

@@ -288,23 +288,14 @@ static int add_entry(struct invitation *v)
 
 /* ---- the whole ---- */
 
-/* Past stdio, whose buffer would keep a copy. */
 static int print_link(const struct invitation *v)
 {
-    char text[LINK_TEXT + 1];
+    char text[LINK_TEXT];
 
     fprintf(stderr, "Give this link to the router, where `bondway join` takes it; it is a "
                     "secret:\n");
     link_format(&v->link, text);
-    size_t len = strlen(text);
-    text[len++] = '\n';
-    ssize_t n = write(STDOUT_FILENO, text, len);
-    crypto_wipe(text, sizeof(text));
-    if (n == (ssize_t)len)
-        return EXIT_WELL;
-    command_complain(&invite_command, "cannot write the link: %s",
-                     n == -1 ? strerror(errno) : "cut short");
-    return EXIT_FAILED;
+    return command_print_secret(&invite_command, text, "the link");
 }
 
 static int settle(struct invitation *v)

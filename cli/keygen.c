@@ -1,31 +1,14 @@
 /* bondway keygen: a new key line on standard output. */
-#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/command.h"
-#include "core/crypto.h"
 #include "core/key.h"
-
-/* Past stdio, whose buffer would keep a copy. */
-static int print_key(const struct key *key)
-{
-    char line[KEY_TEXT + 1];
-
-    key_format(key, line);
-    size_t len = strlen(line);
-    line[len++] = '\n';
-    ssize_t n = write(STDOUT_FILENO, line, len);
-    crypto_wipe(line, sizeof(line));
-    if (n == (ssize_t)len)
-        return EXIT_WELL;
-    fprintf(stderr, "bondway keygen: cannot write the key: %s\n",
-            n == -1 ? strerror(errno) : "cut short");
-    return EXIT_FAILED;
-}
 
 static int generate(void)
 {
+    char line[KEY_TEXT];
     struct key key;
     int err = key_generate(&key);
 
@@ -33,8 +16,9 @@ static int generate(void)
         fprintf(stderr, "bondway keygen: no randomness: %s\n", strerror(-err));
         return EXIT_FAILED;
     }
-    int code = print_key(&key);
+    key_format(&key, line);
     key_wipe(&key);
+    int code = command_print_secret(&keygen_command, line, "the key");
     if (code == EXIT_WELL && isatty(STDOUT_FILENO))
         fprintf(stderr, "This is a secret. To store one where only root can read it:\n"
                         "  umask 077; bondway keygen > /etc/bondway/home.key\n");
