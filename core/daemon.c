@@ -1,7 +1,11 @@
 #include "core/daemon.h"
 
+#include <link.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/log.h"
 
@@ -78,4 +82,23 @@ void daemon_free(struct daemon *d)
             event_free(d->events[i]);
     }
     free(d);
+}
+
+/* Parts that nobody may write are as the file has them. */
+static int give_back(struct dl_phdr_info *object, size_t size, void *arg)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+        uintptr_t begin = object->dlpi_addr + part->p_vaddr, end = begin + part->p_memsz;
+        if (part->p_type == PT_LOAD && !(part->p_flags & PF_W))
+            madvise((void *)(begin & ~(page - 1)), end - (begin & ~(page - 1)), MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void daemon_trim(void)
+{
+    dl_iterate_phdr(give_back, NULL);
 }

@@ -17,4 +17,8 @@ struct daemon_handlers {
 struct daemon *daemon_new(struct event_base *base, const struct daemon_handlers *handlers);
 void daemon_free(struct daemon *daemon);
 
+/* Gives back the code and constants, the libraries' too, that only starting or reading a
+ * configuration has needed, a megabyte or so: what is used again comes back from its file. */
+void daemon_trim(void);
+
 #endif

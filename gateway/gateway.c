@@ -2,13 +2,11 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <link.h>
 #include <linux/capability.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -990,22 +988,6 @@ static int start_loop(struct gateway *g)
                : -ENOMEM;
 }
 
-/* Code and constants that only the start has needed need not stay in memory: what is used again
- * comes back from the file. */
-static int give_back_pages(struct dl_phdr_info *object, size_t size, void *arg)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-
-    for (int i = 0; i < object->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
-        uintptr_t begin = (object->dlpi_addr + part->p_vaddr) & ~(page - 1);
-        if (part->p_type == PT_LOAD && !(part->p_flags & PF_W))
-            madvise((void *)begin, object->dlpi_addr + part->p_vaddr + part->p_memsz - begin,
-                    MADV_DONTNEED);
-    }
-    return 0;
-}
-
 /* Nothing of the kernel's is changed before the guard stands, and nothing is intercepted before a
  * concentrator has answered. */
 static int start(struct gateway *g)
@@ -1025,7 +1007,7 @@ static int start(struct gateway *g)
              crypto_suite_name(g->trunk_context.suite));
     gateway_check_lan(g->config);
     gateway_decide_interception(g);
-    dl_iterate_phdr(give_back_pages, NULL);
+    daemon_trim();
     readiness_tell();
     return 0;
 }

@@ -236,5 +236,6 @@ void gateway_reload(void *arg)
     }
     commit(g, &change);
     changes_reload(g->events, NULL);
+    daemon_trim();
     log_info("reload", "done concentrators=%zu", g->config->n_concentrators);
 }
