@@ -110,7 +110,7 @@ struct json_object *findings_describe(const struct findings *all)
     return list;
 }
 
-enum finding_level findings_worst(const struct findings *all)
+static enum finding_level find_worst(const struct findings *all)
 {
     enum finding_level worst = FINDING_OK;
 
@@ -121,7 +121,7 @@ enum finding_level findings_worst(const struct findings *all)
 
 enum exit_code findings_code(const struct findings *all)
 {
-    enum finding_level worst = findings_worst(all);
+    enum finding_level worst = find_worst(all);
 
     return worst == FINDING_BAD ? EXIT_FAILED : worst == FINDING_WARN ? EXIT_DEGRADED : EXIT_WELL;
 }

@@ -31,7 +31,6 @@ void findings_print(const struct findings *all, const struct screen *screen);
 /* [{"level":"warn","subject":"lte","text":"…","remedy":"…","figures":{…}}]; the caller's to put. */
 struct json_object *findings_describe(const struct findings *all);
 /* The worst one's level; OK when there is none. */
-enum finding_level findings_worst(const struct findings *all);
 /* EXIT_WELL, EXIT_DEGRADED or EXIT_FAILED. */
 enum exit_code findings_code(const struct findings *all);
 

@@ -5,7 +5,7 @@
 
 #include "core/clock.h"
 
-void session_drop_greeting(struct session *s)
+static void drop_greeting(struct session *s)
 {
     greeting_wipe(s->greeting);
     free(s->greeting);
@@ -25,7 +25,7 @@ static void fall_silent(struct session *s, enum admission_verdict verdict)
                  verdict == ADMISSION_REPLAY ? "replay" : "unknown_or_broken",
                  session_held_back(held, more));
     s->peer = NULL;
-    session_drop_greeting(s);
+    drop_greeting(s);
     session_enter(s, SESSION_DISCARDING);
 }
 
@@ -53,7 +53,7 @@ static void reply_and_end(struct session *s, enum reply_type type, uint8_t code)
     int err = send_reply(s, type, code, &keys);
 
     crypto_wipe(&keys, sizeof(keys));
-    session_drop_greeting(s);
+    drop_greeting(s);
     if (type == REPLY_REFUSED && log_limit_pass(&s->group->refusal_log, clock_now_ms(), &held))
         log_warning("session", "refused gateway=%s reason=%s%s", s->peer->config->name,
                     refusal_name(code), session_held_back(held, more));
@@ -89,7 +89,7 @@ static void welcome(struct session *s)
     if (err == 0)
         err = make_ciphers(s, &keys);
     crypto_wipe(&keys, sizeof(keys));
-    session_drop_greeting(s);
+    drop_greeting(s);
     if (err < 0)
         session_close(s, END_FAILED);
     else

@@ -116,7 +116,6 @@ void session_end_of_stream(struct session *s, enum session_state next);
 /* ---- session_hello.c: from the first byte to WELCOME ---- */
 
 void session_read_hello(struct session *s);
-void session_drop_greeting(struct session *s);
 
 /* ---- session_open.c: from WELCOME to the relay ---- */
 

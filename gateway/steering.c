@@ -32,7 +32,8 @@ uint32_t steering_mark(const struct gateway_config *config, uint32_t uplink)
     return (uplink + 1) * lowest;
 }
 
-int steering_choose(const struct rule_config *rule, uint32_t carriers)
+/* Which uplink new flows of the rule take; -1: none. */
+static int choose(const struct rule_config *rule, uint32_t carriers)
 {
     for (size_t i = 0; i < rule->n_order; i++) {
         if (carriers & UINT32_C(1) << rule->order[i])
@@ -262,8 +263,8 @@ void steering_write_choices(const struct gateway_config *config, const struct ca
         if (rule->action != RULE_DIRECT || rule->n_order == 0)
             continue;
         fprintf(out, "flush chain " INTERCEPT_TABLE " direct%zu\n", i);
-        write_choice(i, false, steering_choose(rule, carriers->of[0]), out);
-        write_choice(i, true, steering_choose(rule, carriers->of[1]), out);
+        write_choice(i, false, choose(rule, carriers->of[0]), out);
+        write_choice(i, true, choose(rule, carriers->of[1]), out);
         fprintf(out, "add rule " INTERCEPT_TABLE " direct%zu accept\n", i);
     }
 }

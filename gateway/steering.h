@@ -27,8 +27,6 @@ bool steering_wanted(const struct gateway_config *config);
 uint32_t steering_uplinks(const struct gateway_config *config);
 /* The bits of config->direct_mark that name this uplink. */
 uint32_t steering_mark(const struct gateway_config *config, uint32_t uplink);
-/* Which uplink new flows of the rule take; -1: none. */
-int steering_choose(const struct rule_config *rule, uint32_t carriers);
 
 /* Inside of the table: what the chain `rules` needs, and the chain itself, which returns what is to
  * be proxied; and `keep`, for packets of connections that run. Nothing where nothing is wanted. */
