@@ -318,39 +318,17 @@ def run_fuzz(runner: Runner) -> None:
             raise
 
 
-def run_demo(runner: Runner) -> None:
-    runner.build("plain")
-    runner.run("demo", read_command, ROOT / "deploy/demo")
+def program(name: str, path: str, *arguments: object) -> Callable[[Runner], None]:
+    """The step of a program that needs the plain build: the demo, a bench."""
+    def run(runner: Runner) -> None:
+        runner.build("plain")
+        runner.run(name, read_command, ROOT / path, *arguments)
 
-
-def run_bench(runner: Runner) -> None:
-    runner.build("plain")
-    runner.run("bench", read_command, ROOT / "tests/bench/run")
-
-
-def run_heal(runner: Runner) -> None:
-    runner.build("plain")
-    runner.run("heal", read_command, ROOT / "tests/bench/heal")
-
-
-def run_scenarios(runner: Runner) -> None:
-    runner.build("plain")
-    runner.run("scenarios", read_command, ROOT / "tests/bench/scenarios", "--json",
-               LOGS / "scenarios.json")
+    return run
 
 
 def run_package(runner: Runner) -> None:
     runner.run("package", read_pytest, *PYTEST, ROOT / "tests/package")
-
-
-def run_overflow(runner: Runner) -> None:
-    runner.build("plain")
-    runner.run("overflow", read_command, ROOT / "tests/bench/overflow")
-
-
-def run_schedulers(runner: Runner) -> None:
-    runner.build("plain")
-    runner.run("schedulers", read_command, ROOT / "tests/bench/schedulers")
 
 
 def run_kernels(runner: Runner) -> None:
@@ -361,11 +339,14 @@ def run_kernels(runner: Runner) -> None:
 
 STEPS: Dict[str, Callable[[Runner], None]] = {
     "lint": run_lint, "unit": run_unit, "portable": run_portable, "cross": run_cross,
-    "fuzz": run_fuzz, "net": run_net,
-    "openwrt": run_openwrt,
-    "demo": run_demo, "bench": run_bench, "heal": run_heal, "scenarios": run_scenarios,
-    "overflow": run_overflow, "schedulers": run_schedulers, "package": run_package,
-    "kernels": run_kernels,
+    "fuzz": run_fuzz, "net": run_net, "openwrt": run_openwrt,
+    "demo": program("demo", "deploy/demo"),
+    "bench": program("bench", "tests/bench/run"),
+    "heal": program("heal", "tests/bench/heal"),
+    "scenarios": program("scenarios", "tests/bench/scenarios", "--json", LOGS / "scenarios.json"),
+    "overflow": program("overflow", "tests/bench/overflow"),
+    "schedulers": program("schedulers", "tests/bench/schedulers"),
+    "package": run_package, "kernels": run_kernels,
 }
 USUAL = [name for name in STEPS if name not in
          ("cross", "bench", "heal", "scenarios", "overflow", "schedulers", "package", "kernels")]

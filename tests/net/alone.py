@@ -7,9 +7,9 @@ import signal
 import socket
 import struct
 import subprocess
-import time
 from pathlib import Path
 
+import bonded
 import protocol as p
 
 PROGRAM = os.environ.get("BONDWAY", str(Path(__file__).parents[2] / "build" / "cli" / "bondway"))
@@ -18,13 +18,7 @@ HELLO_TIMEOUT = 1.0
 
 
 def wait_for(predicate, what, deadline=5.0):
-    end = time.monotonic() + deadline
-    while True:
-        value = predicate()
-        if value:
-            return value
-        assert time.monotonic() < end, f"not within {deadline} s: {what}"
-        time.sleep(0.01)
+    return bonded.wait_for(predicate, deadline, what)
 
 
 def ip(*words):
