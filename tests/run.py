@@ -25,6 +25,8 @@ BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 JOBS = len(os.sched_getaffinity(0))
 KERNELS = ["6.1", "6.12"]
+# Of tests/net: what other tests beside it would disturb, or be disturbed by.
+MEASURED = ["attack", "bond", "handover", "healing", "overflow", "schedulers"]
 ARCHITECTURES = ["arm64", "armhf", "mipsel", "s390x"]
 # Where the order of bytes tells. Without test_record, which seals millions: test_vectors has some.
 PROTOCOL_TESTS = ["test_vectors", "test_addr", "test_crypto", "test_probe_packet", "test_hello",
@@ -219,6 +221,17 @@ class Runner:
                 result.details.append(f"(all of it: {log.relative_to(ROOT)})")
         return result
 
+    def run_all(self, label: str, run: Callable[[Path], Result], paths: Sequence[Path]) -> None:
+        """What run() tells of each path, JOBS at a time, is one step."""
+        with self.step(label) as result, ThreadPoolExecutor(JOBS) as pool:
+            try:
+                for each in pool.map(run, paths):
+                    result.add(each)
+            except Interrupted:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.end_running()
+                raise
+
     def build(self, name: str) -> Path:
         """Builds what BUILDS calls so, once. Where that fails the run ends: nothing follows."""
         label, directory, options = BUILDS[name]
@@ -271,25 +284,41 @@ def run_cross(runner: Runner) -> None:
         runner.run(f"unit: {architecture}", read_cross, ROOT / "tests/cross/run", architecture)
 
 
-def run_net(runner: Runner) -> None:
+def lab(runner: Runner) -> Dict[str, str]:
+    """What the tests with namespaces find in their environment."""
     plain, asan = runner.build("plain"), runner.build("asan")
     # A link that is to be exact is not to be slowed down by a sanitizer.
-    environment = {"NETLAB_LINK": str(plain / "tests/netlab/netlab-link"),
-                   "NETLAB_PROBE": str(plain / "tests/netlab/netlab-probe")}
+    return {"BONDWAY": str(asan / "cli/bondway"), "BONDWAY_FAST": str(plain / "cli/bondway"),
+            "NETLAB_LINK": str(plain / "tests/netlab/netlab-link"),
+            "NETLAB_PROBE": str(plain / "tests/netlab/netlab-probe")}
+
+
+def run_net(runner: Runner) -> None:
+    environment = lab(runner)
     runner.run("net: the lab itself", read_pytest, *PYTEST, ROOT / "tests/netlab", **environment)
-    runner.run("net: modules", read_ctest, *CTEST, asan, "-L", "^net$", "-E", "^(netlab|net_.*)$",
-               "-j", JOBS)
-    runner.run("net: programs", read_pytest, *PYTEST, ROOT / "tests/net",
-               BONDWAY=str(asan / "cli/bondway"), BONDWAY_FAST=str(plain / "cli/bondway"),
-               **environment)
+    runner.run("net: modules", read_ctest, *CTEST, runner.build("asan"), "-L", "^net$",
+               "-E", "^(netlab|net_.*)$", "-j", JOBS)
+    measured = [ROOT / "tests/net" / f"test_{name}.py" for name in MEASURED]
+    others = set((ROOT / "tests/net").glob("test_*.py")) - set(measured)
+    runner.run("net: speed and stalls", read_pytest, *PYTEST, *measured, **environment)
+    run_side_by_side(runner, "net: programs", sorted(others), environment)
 
 
 def run_openwrt(runner: Runner) -> None:
-    plain, asan = runner.build("plain"), runner.build("asan")
-    runner.run("openwrt", read_pytest, *PYTEST, ROOT / "tests/openwrt",
-               BONDWAY=str(asan / "cli/bondway"),
-               NETLAB_LINK=str(plain / "tests/netlab/netlab-link"),
-               NETLAB_PROBE=str(plain / "tests/netlab/netlab-probe"))
+    files = sorted((ROOT / "tests/openwrt").glob("test_*.py"))
+    run_side_by_side(runner, "openwrt", files, lab(runner))
+
+
+def run_side_by_side(runner: Runner, label: str, files: Sequence[Path],
+                     environment: Dict[str, str]) -> None:
+    """Files of tests, JOBS at a time: each has namespaces of its own, and mostly waits."""
+    def run(path: Path) -> Result:
+        log = LOGS / f"{path.stem}.log"
+        log.unlink(missing_ok=True)
+        code = runner.call(log, [*PYTEST, path], **environment)
+        return read_pytest(log.read_text(errors="replace"), code)
+
+    runner.run_all(label, run, files)
 
 
 def run_fuzz(runner: Runner) -> None:
@@ -308,14 +337,7 @@ def run_fuzz(runner: Runner) -> None:
 
     programs = [path for path in sorted(directory.glob("fuzz_*")) if path.suffix == ""
                 and os.access(path, os.X_OK) and path.is_file()]
-    with runner.step("fuzz") as result, ThreadPoolExecutor(JOBS) as pool:
-        try:
-            for each in pool.map(fuzz, programs):
-                result.add(each)
-        except Interrupted:
-            pool.shutdown(wait=False, cancel_futures=True)
-            runner.end_running()
-            raise
+    runner.run_all("fuzz", fuzz, programs)
 
 
 def program(name: str, path: str, *arguments: object) -> Callable[[Runner], None]:
