@@ -72,21 +72,23 @@ class Concentrator:
                                             stdin=subprocess.DEVNULL)
         return self
 
-    def start(self):
-        self.launch()
-        wait_for(lambda: "started version=" in self.log() or self.process.poll() is not None,
-                 "the concentrator runs")
+    def start(self, *options):
+        started = self.log().count("started version=")
+        self.launch(*options)
+        wait_for(lambda: self.log().count("started version=") > started or
+                 self.process.poll() is not None, "the concentrator runs", 10)
         assert self.process.poll() is None, self.log()
         return self
 
     def take_over(self):
         """By another process; returns the one before, which may still have flows."""
-        before, started = self.process, self.log().count("started version=")
-        self.launch("--take-over")
-        wait_for(lambda: self.log().count("started version=") > started or
-                 self.process.poll() is not None, "the other one runs", 10)
-        assert self.process.poll() is None, self.log()
+        before = self.process
+        self.start("--take-over")
         return before
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def log(self):
         return self.log_file.read_text() if self.log_file.exists() else ""

@@ -1,5 +1,6 @@
 """bondway's protocol in Python, written from its description alone: a second opinion for the C code,
-and the client with which the tests speak to a concentrator."""
+and the client with which the tests speak to a concentrator, and the server with which they speak to a
+gateway."""
 from __future__ import annotations
 
 import base64
@@ -11,7 +12,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import List, Optional, Tuple, Union
+from typing import List, Optional, Tuple, TypeVar, Union
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -23,6 +24,7 @@ DATA, FIN, RESET, REKEY, PING, PONG, OPEN, OPENED = range(8)
 SEALED, PLAIN = 0, 1
 RECORD_MAX = 16384
 TOKEN_TLV, PADDING_TLV = 2, 1
+E = TypeVar("E", bound="End")
 
 
 def extract(salt: bytes, ikm: bytes) -> bytes:
@@ -166,39 +168,24 @@ class ProtocolError(Exception):
     """The concentrator sent what it may not."""
 
 
-class Gateway:
-    """A gateway's end of one connection. Blocking, with a deadline for each step."""
+class End:
+    """One end of one connection. What it sends goes by `sealer`, what comes by `opener`. Blocking, with
+    a deadline for each step."""
 
-    def __init__(self, address: Tuple[str, int], key: Key, suite: int = CHACHA20_POLY1305,
-                 mptcp: bool = True, timeout: float = 5) -> None:
-        self.key, self.suite, self.address = key, suite, address
-        self.timeout, self.mptcp = timeout, mptcp
-        self.offset_ms = 0
-        self._connect()
+    sealer: Union[ChaCha20Poly1305, AESGCM]
+    opener: Union[ChaCha20Poly1305, AESGCM]
 
-    def _connect(self) -> None:
-        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
-        proto = IPPROTO_MPTCP if self.mptcp else 0
-        self.sock = socket.socket(family, socket.SOCK_STREAM, proto)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.address)
+    def begin(self, sock: socket.socket, timeout: float) -> None:
+        self.sock = sock
+        self.sock.settimeout(timeout)
         self.buffer = b""
         self.sent = self.received = 0
-        self.schedule = Schedule(self.key, os.urandom(32))
 
-    def __enter__(self) -> "Gateway":
+    def __enter__(self: E) -> E:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.sock.close()
-
-    def now_ms(self) -> int:
-        return int(time.time() * 1000) + self.offset_ms
-
-    def flight(self, token: Optional[bytes] = None, **fields: int) -> bytes:
-        ext = tlv(TOKEN_TLV, token) if token else b""
-        return hello_flight(self.schedule, fields.pop("suite", self.suite),
-                            fields.pop("time_ms", self.now_ms()), ext, **fields)
 
     def read_exactly(self, n: int) -> bytes:
         while len(self.buffer) < n:
@@ -209,42 +196,8 @@ class Gateway:
         out, self.buffer = self.buffer[:n], self.buffer[n:]
         return out
 
-    def read_reply(self) -> Reply:
-        fixed = self.read_exactly(80)
-        salt_s, sealed = fixed[:32], fixed[32:]
-        key, s2c = self.schedule.reply_keys(salt_s)
-        aead = ChaCha20Poly1305(key)
-        plain = aead.decrypt(nonce(0), sealed, b"bondway1 reply" + self.schedule.salt_c + salt_s)
-        version, kind, code, flags, time_ms, ext_len, port = struct.unpack(">BBBBQHH", plain[:16])
-        if version != 1 or flags != 0 or plain[16:] != bytes(16):
-            raise ProtocolError(f"bad reply {plain.hex()}")
-        token = None
-        if ext_len:
-            ext = aead.decrypt(nonce(1), self.read_exactly(ext_len + 16), sealed)
-            token = dict(parse_tlvs(ext)).get(TOKEN_TLV)
-        self.sealer = cipher(self.suite, self.schedule.c2s)
-        self.opener = cipher(self.suite, s2c)
-        return Reply(kind, code, time_ms, port, token)
-
-    def greet(self, token: Optional[bytes] = None, behind: bytes = b"", **fields: int) -> Reply:
-        """One HELLO and what it is answered; behind: bytes sent in the same flight."""
-        self.sock.sendall(self.flight(token, **fields) + behind)
-        return self.read_reply()
-
-    def welcome(self, **fields: int) -> Reply:
-        """As a gateway does it: on a CHALLENGE take the clock, and dial once more."""
-        reply = self.greet(**fields)
-        if reply.type == CHALLENGE:
-            self.offset_ms += reply.time_ms - self.now_ms()
-            self.sock.close()
-            self._connect()
-            reply = self.greet(reply.token, **fields)
-        return reply
-
     def seal(self, kind: int, payload: bytes = b"") -> bytes:
-        """Also before the reply: the gateway's direction needs its own salt only."""
-        aead = cipher(self.suite, self.schedule.c2s)
-        out = seal_record(aead, self.sent, kind, payload)
+        out = seal_record(self.sealer, self.sent, kind, payload)
         self.sent += 1
         return out
 
@@ -262,14 +215,6 @@ class Gateway:
             raise ProtocolError("a record that does not open") from error
         self.received += 1
         return text[0], text[1:]
-
-    def open(self, host: str, port: int, mode: int = SEALED, behind: bytes = b"") -> int:
-        """OPEN, and the code of OPENED."""
-        self.sock.sendall(self.seal(OPEN, open_payload(mode, host, port)) + behind)
-        kind, payload = self.read_record()
-        if kind != OPENED or len(payload) != 1:
-            raise ProtocolError(f"record {kind} {payload!r} where OPENED must come")
-        return payload[0]
 
     def send_data(self, data: bytes) -> None:
         for at in range(0, len(data), RECORD_MAX - 1):
@@ -293,3 +238,111 @@ class Gateway:
             if kind != DATA:
                 raise ProtocolError(f"record {kind} where DATA or FIN must come")
             out += payload
+
+
+class Gateway(End):
+    """A gateway's."""
+
+    def __init__(self, address: Tuple[str, int], key: Key, suite: int = CHACHA20_POLY1305,
+                 mptcp: bool = True, timeout: float = 5, source: str = "") -> None:
+        self.key, self.suite, self.address = key, suite, address
+        self.timeout, self.mptcp, self.source = timeout, mptcp, source
+        self.offset_ms = 0
+        self._connect()
+
+    def _connect(self) -> None:
+        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
+        proto = IPPROTO_MPTCP if self.mptcp else 0
+        self.begin(socket.socket(family, socket.SOCK_STREAM, proto), self.timeout)
+        if self.source:
+            self.sock.bind((self.source, 0))
+        self.sock.connect(self.address)
+        self.schedule = Schedule(self.key, os.urandom(32))
+        # Also before the reply: the gateway's direction needs its own salt only.
+        self.sealer = cipher(self.suite, self.schedule.c2s)
+
+    def now_ms(self) -> int:
+        return int(time.time() * 1000) + self.offset_ms
+
+    def flight(self, token: Optional[bytes] = None, **fields: int) -> bytes:
+        ext = tlv(TOKEN_TLV, token) if token else b""
+        return hello_flight(self.schedule, fields.pop("suite", self.suite),
+                            fields.pop("time_ms", self.now_ms()), ext, **fields)
+
+    def read_reply(self) -> Reply:
+        fixed = self.read_exactly(80)
+        salt_s, sealed = fixed[:32], fixed[32:]
+        key, s2c = self.schedule.reply_keys(salt_s)
+        aead = ChaCha20Poly1305(key)
+        plain = aead.decrypt(nonce(0), sealed, b"bondway1 reply" + self.schedule.salt_c + salt_s)
+        version, kind, code, flags, time_ms, ext_len, port = struct.unpack(">BBBBQHH", plain[:16])
+        if version != 1 or flags != 0 or plain[16:] != bytes(16):
+            raise ProtocolError(f"bad reply {plain.hex()}")
+        token = None
+        if ext_len:
+            ext = aead.decrypt(nonce(1), self.read_exactly(ext_len + 16), sealed)
+            token = dict(parse_tlvs(ext)).get(TOKEN_TLV)
+        self.opener = cipher(self.suite, s2c)
+        return Reply(kind, code, time_ms, port, token)
+
+    def greet(self, token: Optional[bytes] = None, behind: bytes = b"", **fields: int) -> Reply:
+        """One HELLO and what it is answered; behind: bytes sent in the same flight."""
+        self.sock.sendall(self.flight(token, **fields) + behind)
+        return self.read_reply()
+
+    def welcome(self, **fields: int) -> Reply:
+        """As a gateway does it: on a CHALLENGE take the clock, and dial once more."""
+        reply = self.greet(**fields)
+        if reply.type == CHALLENGE:
+            self.offset_ms += reply.time_ms - self.now_ms()
+            self.sock.close()
+            self._connect()
+            reply = self.greet(reply.token, **fields)
+        return reply
+
+    def open(self, host: str, port: int, mode: int = SEALED, behind: bytes = b"") -> int:
+        """OPEN, and the code of OPENED."""
+        self.sock.sendall(self.seal(OPEN, open_payload(mode, host, port)) + behind)
+        kind, payload = self.read_record()
+        if kind != OPENED or len(payload) != 1:
+            raise ProtocolError(f"record {kind} {payload!r} where OPENED must come")
+        return payload[0]
+
+
+class Concentrator(End):
+    """A concentrator's, of a connection that a gateway has made."""
+
+    def __init__(self, sock: socket.socket, key: Key, timeout: float = 5) -> None:
+        self.key = key
+        self.begin(sock, timeout)
+
+    def read_hello(self) -> Optional[bytes]:
+        """Its token."""
+        self.hello = self.read_exactly(88)
+        self.schedule = Schedule(self.key, self.hello[:32])
+        aead, sealed = ChaCha20Poly1305(self.schedule.hello), self.hello[40:]
+        plain = aead.decrypt(nonce(0), sealed, b"bondway1" + self.hello[:40])
+        version, kind, suite, flags, self.time_ms, ext_len = struct.unpack(">BBBBQH", plain[:14])
+        if (version, kind, flags) != (1, 1, 0) or plain[14:] != bytes(18):
+            raise ProtocolError(f"bad hello {plain.hex()}")
+        self.suite = suite
+        self.opener = cipher(suite, self.schedule.c2s)
+        if not ext_len:
+            return None
+        ext = aead.decrypt(nonce(1), self.read_exactly(ext_len + 16), sealed)
+        return dict(parse_tlvs(ext)).get(TOKEN_TLV)
+
+    def reply(self, kind: int, code: int = 0, token: Optional[bytes] = None) -> bytes:
+        """Records that follow are sealed for it."""
+        salt_s = os.urandom(32)
+        self.sealer = cipher(self.suite, self.schedule.reply_keys(salt_s)[1])
+        return reply_flight(self.schedule, salt_s,
+                            Reply(kind, code, int(time.time() * 1000), 0, token))
+
+    def read_open(self) -> Tuple[int, str, int]:
+        """Mode, address and port of what it asks for."""
+        kind, payload = self.read_record()
+        if kind != OPEN:
+            raise ProtocolError(f"record {kind} where OPEN must come")
+        mode, family, port = struct.unpack(">BBH", payload[:4])
+        return mode, str(ipaddress.ip_address(payload[4:20 if family == 6 else 8])), port
