@@ -94,7 +94,11 @@ def good_flow(c):
 
 def behind(c):
     """Whatever went wrong before: were it believed, this would arrive."""
-    return c.seal(p.OPENED, b"\0") + c.seal(p.DATA, b"never") + FILLING
+    return c.seal(p.OPENED, b"\0") + never(c)
+
+
+def never(c):
+    return c.seal(p.DATA, b"never" * 20)
 
 
 def of_another_connection(c):
@@ -126,7 +130,7 @@ def bad_replies():
         yield Case(what, lambda c, d=data: d, ends=True)
     for answer in (of_another_connection, of_another_key):
         yield Case(answer.__name__, lambda c, a=answer: a(c) + behind(welcome_of(c)))
-    yield Case("what it has sent", lambda c: c.hello + FILLING)
+    yield Case("what it has sent", lambda c: c.hello)
     yield Case("CHALLENGE without a token", lambda c: c.reply(p.CHALLENGE))
     yield Case("CHALLENGE for ever", challenge, ends=True, dials=2)
     for kind, code in ((p.WELCOME, 1), (p.REFUSED, 0), (p.REFUSED, 1), (p.REFUSED, 99), (1, 0),
@@ -143,11 +147,11 @@ def welcome_of(c):
 def bad_openeds():
     for bit in some(8 * 80, 8 * (80 + 20)):
         yield Case(f"OPENED, bit {bit}", lambda c, b=bit:
-                   with_bit(opened(c), b) + c.seal(p.DATA, b"never") + FILLING)
+                   with_bit(opened(c), b) + never(c))
     for at in some(80, 80 + 20):
         yield Case(f"OPENED, cut at {at}", lambda c, n=at: opened(c)[:n], ends=True)
     for code in (1, 2, 3, 4, 5, 6, 7, 255):
-        yield Case(f"OPENED {code}", lambda c, n=code: opened(c, n) + c.seal(p.DATA, b"never"))
+        yield Case(f"OPENED {code}", lambda c, n=code: opened(c, n) + never(c))
     for kind, payload in ((p.DATA, b"never"), (p.DATA, b""), (p.FIN, b""), (p.RESET, b"\0"),
                           (p.OPEN, b""), (p.OPENED, b""), (p.OPENED, b"\0\0"), (9, b"")):
         yield Case(f"record {kind} {payload!r} instead of OPENED",
@@ -160,19 +164,22 @@ def in_order(c, order):
     return opened(c) + order(*(c.seal(p.DATA, text) for text in (b"one", b"two", b"three")))
 
 
+LENGTH_BITS = 16
+
+
 def bad_data():
     for bit in some(0, 8 * (2 + 1 + 5 + 16)):
-        yield Case(f"DATA, bit {bit}",
-                   lambda c, b=bit: opened(c) + with_bit(c.seal(p.DATA, b"never"), b) + FILLING)
+        yield Case(f"DATA, bit {bit}", lambda c, b=bit:
+                   opened(c) + with_bit(c.seal(p.DATA, b"never"), b) + FILLING * (b < LENGTH_BITS))
     for at in some(0, 2 + 1 + 5 + 16):
         yield Case(f"DATA, cut at {at}",
                    lambda c, n=at: opened(c) + c.seal(p.DATA, b"never")[:n], ends=True)
     for what, (order, arrives) in ORDERS.items():
         yield Case(what, lambda c, o=order: in_order(c, o), ends=True, arrives=arrives)
     for kind in p.OPEN, p.OPENED, 9:
-        yield Case(f"record {kind}", lambda c, k=kind: opened(c) + c.seal(k, b"\0") + FILLING)
+        yield Case(f"record {kind}", lambda c, k=kind: opened(c) + c.seal(k, b"\0"))
     yield Case("RESET", lambda c: opened(c) + c.seal(p.RESET, b"\0"))
-    yield Case("in the clear", lambda c: opened(c) + b"never" + FILLING)
+    yield Case("in the clear", lambda c: opened(c) + b"never")
     yield Case("data behind the end", lambda c: good_flow(c) + c.seal(p.DATA, b"never"),
                arrives=b"an answer")
 

@@ -377,7 +377,7 @@ def attacked_flows(flow):
     """By Flow.attempt(): each with what may arrive."""
     for bit in range(8 * len(flow().data(b"never"))):
         f = flow()
-        yield f.attempt(f"bit {bit}", with_bit(f.data(b"never"), bit) + FILLING), b""
+        yield f.attempt(f"bit {bit}", with_bit(f.data(b"never"), bit)), b""
     for at in range(len(f.data(b"never"))):
         f = flow()
         yield f.attempt(f"cut at {at}", f.data(b"never")[:at]), b""
