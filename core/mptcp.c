@@ -103,6 +103,7 @@ static void fill(struct mptcp_subflow *out, const struct uapi_mptcp_subflow_addr
     out->rtt_us = tcp->rtt;
     out->min_rtt_us = tcp->min_rtt;
     out->unacked = tcp->unacked;
+    out->last_sent_ms = tcp->last_data_sent;
     out->rx_bytes = tcp->bytes_received;
     out->tx_bytes = tcp->bytes_acked;
     out->retransmits = tcp->total_retrans;

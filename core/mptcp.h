@@ -44,6 +44,7 @@ struct mptcp_subflow {
     uint32_t rtt_us;             /* smoothed */
     uint32_t min_rtt_us;         /* of the last five minutes (net.ipv4.tcp_min_rtt_wlen) */
     uint32_t unacked;            /* segments under way */
+    uint32_t last_sent_ms;       /* how long ago data was sent last */
     uint64_t rx_bytes, tx_bytes; /* tcpi_bytes_received, tcpi_bytes_acked */
     uint32_t retransmits;
 };

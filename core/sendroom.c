@@ -14,12 +14,14 @@
 #define SEGMENT 1400u
 #define LOOK_US 20000u
 #define SPAN_US 200000u
-#define UNLOADED_US 1000000u
+/* A long path that gets little now, because there is too little room, must not be forgotten for
+ * that. */
+#define USED_MS 2000u
 /* The send buffer holds so many times what arrives in a round trip and the time that it takes to
  * send again what was lost. */
 #define WAITS_TIMES 4
 #define WAITS_US 100000u
-#define STANDSTILL_US 40000u
+#define STANDSTILL_US 20000u
 #define WAIT_MAX_US 1000000u
 #define ALLOWANCE_US 40000u
 #define ALLOWANCE_MAX_US 2000000u
@@ -44,20 +46,6 @@ static uint64_t best_rate(const struct sendroom *r)
             best = r->rates[i];
     }
     return best;
-}
-
-/* Of the last second or two: a long path that gets little now, because there is too little room,
- * must not be forgotten for that. Returns the longest. */
-static uint32_t note_unloaded(struct sendroom *r, const struct sendroom_view *v)
-{
-    if (v->now_us < r->second_us || v->now_us - r->second_us >= UNLOADED_US) {
-        r->unloaded_us[1] = r->unloaded_us[0];
-        r->unloaded_us[0] = 0;
-        r->second_us = v->now_us;
-    }
-    if (v->unloaded_us > r->unloaded_us[0])
-        r->unloaded_us[0] = v->unloaded_us;
-    return r->unloaded_us[0] > r->unloaded_us[1] ? r->unloaded_us[0] : r->unloaded_us[1];
 }
 
 static uint32_t least_allowance(const struct sendroom_view *v)
@@ -175,17 +163,13 @@ static bool note_paths(struct sendroom *r, const struct sendroom_view *v)
     for (int i = 0; i < SENDROOM_RATES; i++)
         r->rates[i] = r->rates[i] * v->paths / before;
     r->bytes = (uint32_t)((uint64_t)r->bytes * v->paths / before);
-    r->unloaded_us[0] = r->unloaded_us[1] = 0;
     return r->bytes > 0;
 }
 
-uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *now)
+uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *v)
 {
-    struct sendroom_view lately = *now, *v = &lately;
-
-    if (note_paths(r, now))
+    if (note_paths(r, v))
         return r->bytes;
-    lately.unloaded_us = note_unloaded(r, now);
     note_arrival(r, v);
     if (r->allowance_us == 0)
         r->allowance_us = least_allowance(v);
@@ -262,12 +246,12 @@ static void view_paths(int fd, struct sendroom_view *v)
     for (int i = 0; i < n; i++) {
         const struct mptcp_subflow *s = &subflows[i];
         v->paths += s->tcp_state == TCP_ESTABLISHED;
-        if (s->tcp_state != TCP_ESTABLISHED || s->unacked == 0)
+        if (s->tcp_state != TCP_ESTABLISHED || s->last_sent_ms >= USED_MS)
             continue;
-        v->in_subflows += s->unacked * SEGMENT;
         if (s->min_rtt_us != UINT32_MAX && s->min_rtt_us > v->unloaded_us)
             v->unloaded_us = s->min_rtt_us;
-        if (s->rtt_us > v->round_trip_us)
+        v->in_subflows += s->unacked * SEGMENT;
+        if (s->unacked > 0 && s->rtt_us > v->round_trip_us)
             v->round_trip_us = s->rtt_us;
     }
 }

@@ -49,8 +49,6 @@ struct sendroom {
     uint64_t rates[SENDROOM_RATES];   /* bytes/s, of the last spans */
     unsigned newest;
     uint32_t paths;
-    uint32_t unloaded_us[2]; /* the longest of this second, and of the one before */
-    uint64_t second_us;      /* since when */
     uint32_t allowance_us;
     uint64_t excess_us;      /* since when round trips are too long; 0: they are not */
     uint64_t lowered_us;     /* when it was last lowered since then; 0: not yet */
@@ -65,8 +63,9 @@ struct sendroom_view {
     uint64_t now_us;
     uint64_t delivered;     /* bytes that have arrived, since the beginning */
     uint32_t under_way;     /* bytes that were written and have not arrived */
-    uint32_t unloaded_us;   /* the longest of the least round trips of those in use; 0: unknown */
-    uint32_t round_trip_us; /* the longest of their smoothed ones */
+    uint32_t unloaded_us;   /* the longest of the least round trips of those that carried something
+                             * in the last two seconds; 0: unknown */
+    uint32_t round_trip_us; /* the longest of the smoothed ones, of those that do now */
     uint32_t paths;         /* how many there are */
     uint32_t in_subflows;   /* bytes that were sent and not acknowledged there */
     uint32_t buffer;        /* the send buffer */

@@ -26,6 +26,7 @@ struct path {
     double acks[RING], took_ms[RING];
     unsigned last;
     double srtt_ms, min_ms;
+    unsigned used_ms; /* when it last carried something */
 };
 
 struct world {
@@ -144,11 +145,11 @@ static void look(struct world *w)
         return;
     w->looked_ms = w->now_ms;
     for (struct path *p = w->path; p < w->path + PATHS; p++) {
-        if (p->inflight <= 0)
-            continue;
-        if (p->min_ms * 1000 > v.unloaded_us)
+        if (p->inflight > 0)
+            p->used_ms = w->now_ms;
+        if (w->now_ms - p->used_ms < 2000 && p->min_ms * 1000 > v.unloaded_us)
             v.unloaded_us = (uint32_t)(p->min_ms * 1000);
-        if (p->srtt_ms * 1000 > v.round_trip_us)
+        if (p->inflight > 0 && p->srtt_ms * 1000 > v.round_trip_us)
             v.round_trip_us = (uint32_t)(p->srtt_ms * 1000);
     }
     uint32_t bytes = sendroom_decide(&w->room, &v);
@@ -464,12 +465,24 @@ static void what_stands_still_gets_no_more(void **state)
                               .round_trip_us = 100000};
     sendroom_decide(&w->room, &v);
     v.round_trip_us = 70000;
-    v.now_us += 20000;
     for (int i = 0; i < 10; i++) {
         v.now_us += 20000;
         sendroom_decide(&w->room, &v);
     }
     assert_true(held > 0 && w->room.bytes <= held + held / 8);
+    free(w);
+}
+
+/* The first packets of a connection waited in a queue that others had left. */
+static void what_was_too_long_at_first_is_forgotten(void **state)
+{
+    struct world *w = world_new(6000, 20, 7500, 60);
+
+    w->path[1].foreign_ms = 200;
+    pass(w, 200);
+    w->path[1].foreign_ms = 0;
+    pass(w, 600);
+    assert_in_range(w->held, 1, 13500 * (60 + 40) * 9 / 8);
     free(w);
 }
 
@@ -544,6 +557,7 @@ int main(void)
         cmocka_unit_test(the_send_buffer_grows_where_the_receiver_waits),
         cmocka_unit_test(the_send_buffer_is_beyond_what_is_held),
         cmocka_unit_test(what_stands_still_gets_no_more),
+        cmocka_unit_test(what_was_too_long_at_first_is_forgotten),
         cmocka_unit_test(what_is_under_way_stops_writing),
         cmocka_unit_test(who_gets_nothing_is_asked_less_often),
         cmocka_unit_test(nothing_breaks_it),
