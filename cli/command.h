@@ -33,8 +33,10 @@ struct command {
 extern const struct command gateway_command, concentrator_command, status_command, flows_command,
     events_command, top_command, doctor_command, invite_command, join_command, remove_command,
     report_command, keygen_command;
-/* All of them, as they are listed; ends with NULL. */
+/* All of this build, as they are listed; ends with NULL. */
 extern const struct command *const commands[];
+/* Those that it leaves out, because they are for the VPS; ends with NULL. */
+extern const char *const commands_left_out[];
 
 /* Reads the next option, in the manner of getopt_long(): returns its value, its argument in optarg;
  * 0 after the last. -1: the command is over, with the exit code in *code: --help, --version, or a

@@ -1,7 +1,9 @@
-/* The list of commands, apart from main(), for what describes them. */
+/* The lists of what the program can be and do, apart from main(), for what describes them. */
 #include <stddef.h>
 
-#include "cli/command.h"
+#include "cli/role.h"
+
+const struct role *const roles[] = {&role_gateway, &role_concentrator, NULL};
 
 const struct command *const commands[] = {
     &gateway_command,
@@ -18,3 +20,5 @@ const struct command *const commands[] = {
     &keygen_command,
     NULL,
 };
+
+const char *const commands_left_out[] = {NULL};

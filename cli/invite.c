@@ -162,7 +162,7 @@ static int load(struct invitation *v)
         return EXIT_USAGE;
     if (!v->draft.text)
         return EXIT_WELL;
-    if (!edit_has(v->draft.text, provision_concentrator.list))
+    if (!edit_has(v->draft.text, role_concentrator.list))
         return EXIT_WELL;
     v->loaded = concentrator_config_load(v->config, stderr);
     if (!v->loaded)
@@ -196,7 +196,7 @@ static const char *user_of(const struct invitation *v)
 
 static const char *socket_of(const struct invitation *v)
 {
-    return v->loaded ? v->loaded->control_socket : provision_concentrator.socket;
+    return v->loaded ? v->loaded->control_socket : role_concentrator.socket;
 }
 
 static int make_key(struct invitation *v)
@@ -271,9 +271,8 @@ static int add_entry(struct invitation *v)
         draft_change(&v->draft, begin_config(v));
     snprintf(entry, sizeof(entry), "{ name = \"%s\"; key_file = \"%s\"; }", v->link.name,
              provision_quote(v->key_path, quoted, sizeof(quoted)));
-    int err = v->draft.text
-                  ? edit_append(v->draft.text, provision_concentrator.list, entry, &changed)
-                  : -ENOMEM;
+    int err = v->draft.text ? edit_append(v->draft.text, role_concentrator.list, entry, &changed)
+                            : -ENOMEM;
     if (err == -EINVAL)
         command_complain(&invite_command,
                          "%s: gateways is no list in ( ): write gateways = ( %s );", v->config,
@@ -283,7 +282,7 @@ static int add_entry(struct invitation *v)
     if (err)
         return EXIT_USAGE;
     draft_change(&v->draft, changed);
-    return draft_write(&v->draft, provision_concentrator.check, stderr) ? EXIT_FAILED : EXIT_WELL;
+    return draft_write(&v->draft, role_concentrator.check, stderr) ? EXIT_FAILED : EXIT_WELL;
 }
 
 /* ---- the whole ---- */
@@ -328,8 +327,8 @@ static int invite(struct invitation *v)
         code = settle(v);
     if (code)
         return code;
-    int reloaded = provision_reload(&invite_command, &provision_concentrator, socket_of(v),
-                                    v->config, v->link.name, true);
+    int reloaded = provision_reload(&invite_command, &role_concentrator, socket_of(v), v->config,
+                                    v->link.name, true);
     code = print_link(v);
     return code ? code : reloaded;
 }
@@ -363,7 +362,7 @@ static const struct command_option options[] = {
 
 static int run(int argc, char **argv)
 {
-    struct invitation v = {.config = provision_concentrator.config, .draft.lock = -1};
+    struct invitation v = {.config = role_concentrator.config, .draft.lock = -1};
     char *name;
     int code;
 

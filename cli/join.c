@@ -130,7 +130,7 @@ static int load(struct joining *j)
         complain("%s is there already: --lan and --uplink are for a new one; edit it", j->config);
         return EXIT_USAGE;
     }
-    if (!j->draft.text || !edit_has(j->draft.text, provision_gateway.list))
+    if (!j->draft.text || !edit_has(j->draft.text, role_gateway.list))
         return EXIT_WELL;
     j->loaded = gateway_config_load(j->config, stderr);
     return j->loaded ? EXIT_WELL : EXIT_USAGE;
@@ -310,7 +310,7 @@ static int propose(struct joining *j)
 
 static int edit(struct joining *j)
 {
-    const char *list = provision_gateway.list;
+    const char *list = role_gateway.list;
     char entry[ENTRY_MAX], quoted[ENTRY_MAX - 256], at[ADDR_TEXT], *changed;
 
     snprintf(entry, sizeof(entry),
@@ -326,12 +326,12 @@ static int edit(struct joining *j)
         return EXIT_USAGE;
     }
     draft_change(&j->draft, changed);
-    return draft_write(&j->draft, provision_gateway.check, stderr) ? EXIT_FAILED : EXIT_WELL;
+    return draft_write(&j->draft, role_gateway.check, stderr) ? EXIT_FAILED : EXIT_WELL;
 }
 
 static int store(struct joining *j)
 {
-    const char *socket = j->loaded ? j->loaded->control_socket : provision_gateway.socket;
+    const char *socket = j->loaded ? j->loaded->control_socket : role_gateway.socket;
     const struct provision_reader reader = {.socket = socket};
     bool was_there = access(j->key_path, F_OK) == 0;
     char at[ADDR_TEXT];
@@ -350,7 +350,7 @@ static int store(struct joining *j)
         return code;
     fprintf(stderr, "Joined as \"%s\": concentrator \"%s\" at %s is in %s, its key in %s.\n",
             j->link.name, j->name, addr_format(&j->address, at), j->config, j->key_path);
-    return provision_reload(&join_command, &provision_gateway, socket, j->config, j->name, true);
+    return provision_reload(&join_command, &role_gateway, socket, j->config, j->name, true);
 }
 
 /* ---- the whole ---- */
@@ -454,7 +454,7 @@ static bool take_option(struct joining *j, int option)
 static int run(int argc, char **argv)
 {
     struct joining j = {
-        .config = provision_gateway.config, .name = "vps", .replaces = -1, .draft.lock = -1};
+        .config = role_gateway.config, .name = "vps", .replaces = -1, .draft.lock = -1};
     char *operand;
     int code;
 

@@ -21,6 +21,15 @@ static int unknown(const char *name)
 {
     const char *near = NULL;
 
+    for (const char *const *left_out = commands_left_out; *left_out; left_out++) {
+        if (strcmp(*left_out, name) == 0) {
+            fprintf(stderr,
+                    "bondway: this build, for routers, has no \"%s\"; install bondway on the VPS, "
+                    "and run it there\n",
+                    name);
+            return EXIT_USAGE;
+        }
+    }
     for (const struct command *const *c = commands; *c && !near; c++) {
         if (suggest_close(name, (*c)->name))
             near = (*c)->name;

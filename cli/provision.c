@@ -11,8 +11,6 @@
 #include <unistd.h>
 
 #include "cli/view.h"
-#include "config/concentrator_config.h"
-#include "config/gateway_config.h"
 #include "core/clock.h"
 #include "core/control.h"
 #include "core/crypto.h"
@@ -22,29 +20,6 @@
 #define WHY_MAX 512
 #define RELOAD_PATIENCE_MS 5000
 #define RELOAD_LOOK_US 20000
-
-static bool check_gateway(const char *path, FILE *complaints)
-{
-    struct gateway_config *config = gateway_config_load(path, complaints);
-
-    gateway_config_free(config);
-    return config != NULL;
-}
-
-static bool check_concentrator(const char *path, FILE *complaints)
-{
-    struct concentrator_config *config = concentrator_config_load(path, complaints);
-
-    concentrator_config_free(config);
-    return config != NULL;
-}
-
-const struct provision_role provision_gateway = {"gateway", "concentrators",
-                                                 "/etc/bondway/gateway.conf",
-                                                 "/run/bondway/gateway.sock", check_gateway};
-const struct provision_role provision_concentrator = {
-    "concentrator", "gateways", "/etc/bondway/concentrator.conf", "/run/bondway/concentrator.sock",
-    check_concentrator};
 
 int provision_key_path(const struct command *command, const char *config, const char *name,
                        char out[PATH_MAX])
@@ -206,7 +181,7 @@ static void wait_for_news(const char *socket, struct news *news, const struct ch
     }
 }
 
-static int tell_outcome(const struct command *command, const struct provision_role *role,
+static int tell_outcome(const struct command *command, const struct role *role,
                         const struct news *news, const char *file, bool right)
 {
     if (news->what[0] && strcmp(news->what, "reloaded") != 0) {
@@ -231,8 +206,8 @@ static int tell_outcome(const struct command *command, const struct provision_ro
     return EXIT_WELL;
 }
 
-int provision_reload(const struct command *command, const struct provision_role *role,
-                     const char *socket, const char *file, const char *name, bool listed)
+int provision_reload(const struct command *command, const struct role *role, const char *socket,
+                     const char *file, const char *name, bool listed)
 {
     const struct change change = {role->list, name, listed};
     struct news news = {0};

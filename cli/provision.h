@@ -8,17 +8,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "cli/command.h"
+#include "cli/role.h"
 #include "core/key.h"
-
-/* What the two daemons' configurations call things. */
-struct provision_role {
-    const char *daemon;          /* "gateway" */
-    const char *list;            /* of the other ends: "concentrators" */
-    const char *config, *socket; /* where they are by default */
-    bool (*check)(const char *path, FILE *complaints);
-};
-extern const struct provision_role provision_gateway, provision_concentrator;
 
 /* The key file NAME.key beside that configuration, as an absolute path. Returns 0, or -errno after
  * complaining for that command. */
@@ -38,7 +29,7 @@ const char *provision_quote(const char *text, char *out, size_t len);
 /* Has the daemon at that control socket read its configuration anew, and waits until it has: until
  * it lists `name`, or does so no more. Says how it went, on standard error; file: the configuration
  * that was changed. Returns an exit code. */
-int provision_reload(const struct command *command, const struct provision_role *role,
-                     const char *socket, const char *file, const char *name, bool listed);
+int provision_reload(const struct command *command, const struct role *role, const char *socket,
+                     const char *file, const char *name, bool listed);
 
 #endif

@@ -14,7 +14,7 @@
 struct removal {
     const char *name, *config; /* NULL: wherever it is by default */
     bool force;
-    const struct provision_role *role;
+    const struct role *role;
     struct draft draft;
     int index;
     char *key_file;
@@ -24,7 +24,7 @@ struct removal {
 
 /* Opens the file, and finds the name in it. Returns 0, -ENOENT, or another -errno after
  * complaining. */
-static int look_in(struct removal *r, const char *config, const struct provision_role *role)
+static int look_in(struct removal *r, const char *config, const struct role *role)
 {
     draft_close(&r->draft);
     free(r->key_file);
@@ -44,10 +44,10 @@ static int look_in(struct removal *r, const char *config, const struct provision
 static int find(struct removal *r)
 {
     const char *config = r->config;
-    int err = look_in(r, config ? config : provision_gateway.config, &provision_gateway);
+    int err = -ENOENT;
 
-    if (err == -ENOENT)
-        err = look_in(r, config ? config : provision_concentrator.config, &provision_concentrator);
+    for (const struct role *const *role = roles; *role && err == -ENOENT; role++)
+        err = look_in(r, config ? config : (*role)->config, *role);
     if (!err)
         return EXIT_WELL;
     if (err != -ENOENT)
@@ -56,8 +56,9 @@ static int find(struct removal *r)
         command_complain(&remove_command, "%s has no \"%s\" among its gateways or concentrators",
                          config, r->name);
     else
-        command_complain(&remove_command, "neither %s nor %s has a \"%s\"; name the file with -c",
-                         provision_gateway.config, provision_concentrator.config, r->name);
+        command_complain(&remove_command,
+                         "no configuration in /etc/bondway lists \"%s\"; name the file with -c",
+                         r->name);
     return EXIT_USAGE;
 }
 
@@ -71,7 +72,7 @@ static bool check_nothing(const char *path, FILE *complaints)
 
 static int edit(struct removal *r)
 {
-    bool last = r->role == &provision_gateway && draft_count(&r->draft, r->role->list) == 1;
+    bool last = r->role->needs_one && draft_count(&r->draft, r->role->list) == 1;
     char *changed;
 
     if (last && !r->force) {

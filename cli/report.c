@@ -173,7 +173,7 @@ static void write_events(const struct report *r, const char *socket)
 }
 
 /* One of the two that a host may be. */
-static void write_role(const struct report *r, const struct provision_role *role)
+static void write_role(const struct report *r, const struct role *role)
 {
     const char *path = r->config ? r->config : role->config;
     struct draft draft;
@@ -224,8 +224,8 @@ static int write_report(struct report *r)
         return print_masked(NULL);
     log_set_level(LOG_LEVEL_ERROR);
     write_machine(r);
-    write_role(r, &provision_gateway);
-    write_role(r, &provision_concentrator);
+    for (const struct role *const *role = roles; *role; role++)
+        write_role(r, *role);
     write_sysctls(r);
     write_network(r);
     fclose(r->out);

@@ -274,12 +274,12 @@ def run_unit(runner: Runner) -> None:
 def run_portable(runner: Runner) -> None:
     """What is quick of run_cross(), and finds most of what it does."""
     cross = ROOT / "tests/cross/run"
+    runner.run("the router's program", read_command, cross, "native")
     runner.run("musl", read_command, cross, "musl")
     runner.run("unit: big-endian (s390x)", read_cross, cross, "s390x", *PROTOCOL_TESTS)
 
 
 def run_cross(runner: Runner) -> None:
-    runner.run("the size of the program", read_command, ROOT / "tests/cross/run", "native")
     for architecture in ARCHITECTURES:
         runner.run(f"unit: {architecture}", read_cross, ROOT / "tests/cross/run", architecture)
 
