@@ -74,10 +74,19 @@ static void add_flow(struct table *table, struct json_object *flow)
 enum exit_code view_flows(struct json_object *answer, const struct screen *screen)
 {
     static const struct column columns[] = {
-        {"ID", true},           {"GATEWAY", false}, {"CLIENT", false},  {"SOURCE", false},
-        {"DESTINATION", false}, {"STATE", false},   {"RULE", false},    {"SCHEDULER", false},
-        {"SEALED", false},      {"AGE", true},      {"RECEIVED", true}, {"SENT", true},
-        {"UPLINKS", false},
+        {"ID", true, 8, LEAVES},
+        {"GATEWAY", false, 11, SHORTENS},
+        {"CLIENT", false, 6, SHORTENS},
+        {"SOURCE", false, 6, SHORTENS},
+        {"DESTINATION", false, 7, SHORTENS},
+        {"STATE", false, 5, LEAVES},
+        {"RULE", false, 4, LEAVES},
+        {"SCHEDULER", false, 1, LEAVES},
+        {"SEALED", false, 2, LEAVES},
+        {"AGE", true, 9, LEAVES},
+        {"RECEIVED", true, 0, LEAVES},
+        {"SENT", true, 10, LEAVES},
+        {"UPLINKS", false, 3, GOES_BENEATH},
     };
     size_t n = json_object_is_type(answer, json_type_array) ? json_object_array_length(answer) : 0;
 

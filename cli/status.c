@@ -5,6 +5,9 @@
 #include "cli/units.h"
 #include "cli/view.h"
 
+#define INDENT 2
+#define LINE_TEXT 1024
+
 static bool is_up(struct json_object *object)
 {
     return strcmp(view_text(object, "state"), "up") == 0;
@@ -70,27 +73,33 @@ static void add_loss(struct table *table, struct json_object *uplink)
 /* "probes, while idle: dsl 1.7 MB, lte 276 kB a day" */
 static void print_probe_cost(const struct screen *screen, struct json_object *uplinks)
 {
-    const char *before = "  probes, while idle: ";
+    char line[LINE_TEXT] = "probes, while idle:", text[UNITS_TEXT];
+    size_t n = strlen(line);
 
-    for (size_t i = 0; i < view_length(uplinks); i++) {
+    for (size_t i = 0; i < view_length(uplinks) && n < sizeof(line); i++) {
         struct json_object *uplink = json_object_array_get_idx(uplinks, i);
-        char text[UNITS_TEXT];
         if (!view_has(uplink, "idle_probe_bytes_per_day"))
             return;
-        units_bytes(view_count(uplink, "idle_probe_bytes_per_day"), text);
-        fprintf(screen->out, "%s%s %s", before, view_text(uplink, "name"), text);
-        before = ", ";
+        n += (size_t)snprintf(line + n, sizeof(line) - n, "%s %s %s", i > 0 ? "," : "",
+                              view_text(uplink, "name"),
+                              units_bytes(view_count(uplink, "idle_probe_bytes_per_day"), text));
     }
-    fputs(view_length(uplinks) ? " a day\n" : "", screen->out);
+    if (n < sizeof(line))
+        snprintf(line + n, sizeof(line) - n, " a day");
+    if (view_length(uplinks) > 0)
+        screen_print_words(screen, INDENT, line);
 }
 
 static void print_uplinks(const struct screen *screen, struct json_object *uplinks)
 {
     static const struct column columns[] = {
-        {"NAME", false}, {"INTERFACE", false}, {"ADDRESS", false}, {"STATE", false},
-        {"ROLE", false}, {"COST", true},       {"RTT", true},      {"LOSS", true},
-        {"DOWN", true},  {"UP", true},         {"RECEIVED", true}, {"SENT", true},
-        {"NOTE", false},
+        {"NAME", false, 7, SHORTENS},     {"INTERFACE", false, 1, LEAVES},
+        {"ADDRESS", false, 3, LEAVES},    {"STATE", false, 0, LEAVES},
+        {"ROLE", false, 9, LEAVES},       {"COST", true, 2, LEAVES},
+        {"RTT", true, 10, LEAVES},        {"LOSS", true, 8, LEAVES},
+        {"DOWN", true, 0, LEAVES},        {"UP", true, 0, LEAVES},
+        {"RECEIVED", true, 6, LEAVES},    {"SENT", true, 5, LEAVES},
+        {"NOTE", false, 4, GOES_BENEATH},
     };
     struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
 
@@ -139,8 +148,8 @@ static void add_budget_state(struct table *table, struct json_object *budget)
 static void print_budgets(const struct screen *screen, struct json_object *uplinks)
 {
     static const struct column columns[] = {
-        {"NAME", false}, {"STATE", false}, {"USED", true},
-        {"OF", true},    {"LEFT", true},   {"DAYS LEFT", true},
+        {"NAME", false, 1, SHORTENS}, {"STATE", false, 0, LEAVES}, {"USED", true, 0, LEAVES},
+        {"OF", true, 0, LEAVES},      {"LEFT", true, 0, LEAVES},   {"DAYS LEFT", true, 2, LEAVES},
     };
     struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
     bool any = false;
@@ -168,8 +177,9 @@ static void print_budgets(const struct screen *screen, struct json_object *uplin
 static void print_concentrators(const struct screen *screen, struct json_object *concentrators)
 {
     static const struct column columns[] = {
-        {"NAME", false}, {"ADDRESS", false}, {"STATE", false},
-        {"RTT", true},   {"WARM", true},     {"NOTE", false},
+        {"NAME", false, 4, SHORTENS}, {"ADDRESS", false, 3, SHORTENS},
+        {"STATE", false, 0, LEAVES},  {"RTT", true, 0, LEAVES},
+        {"WARM", true, 1, LEAVES},    {"NOTE", false, 2, GOES_BENEATH},
     };
     struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
 
@@ -268,8 +278,9 @@ static void add_last_seen(struct table *table, struct json_object *gateway)
 static void print_gateways(const struct screen *screen, struct json_object *gateways)
 {
     static const struct column columns[] = {
-        {"NAME", false},    {"FLOWS", true}, {"WARM", true},    {"TOTAL", true},
-        {"RECEIVED", true}, {"SENT", true},  {"REFUSED", true}, {"LAST SEEN", false},
+        {"NAME", false, 3, SHORTENS}, {"FLOWS", true, 0, LEAVES},      {"WARM", true, 1, LEAVES},
+        {"TOTAL", true, 2, LEAVES},   {"RECEIVED", true, 0, LEAVES},   {"SENT", true, 0, LEAVES},
+        {"REFUSED", true, 4, LEAVES}, {"LAST SEEN", false, 0, LEAVES},
     };
     struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
 
@@ -295,14 +306,16 @@ static void print_gateways(const struct screen *screen, struct json_object *gate
 static void print_refusals(const struct screen *screen, struct json_object *answer)
 {
     struct json_object *refused = NULL;
+    char line[LINE_TEXT];
 
     json_object_object_get_ex(answer, "refused", &refused);
     print_heading(screen, "refused");
-    fprintf(screen->out,
-            "  %" PRIu64 " unknown or forged, %" PRIu64 " replayed, %" PRIu64
-            " forbidden destinations, %" PRIu64 " beyond a limit\n",
-            view_count(refused, "hello"), view_count(refused, "replay"),
-            view_count(refused, "policy"), view_count(refused, "limit"));
+    snprintf(line, sizeof(line),
+             "%" PRIu64 " unknown or forged, %" PRIu64 " replayed, %" PRIu64
+             " forbidden destinations, %" PRIu64 " beyond a limit",
+             view_count(refused, "hello"), view_count(refused, "replay"),
+             view_count(refused, "policy"), view_count(refused, "limit"));
+    screen_print_words(screen, INDENT, line);
 }
 
 static enum exit_code show_concentrator(struct json_object *answer, const struct screen *screen)

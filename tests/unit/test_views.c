@@ -86,15 +86,25 @@ static void delays_and_percents_are_short(void **state)
 /* ---- tables ---- */
 
 static const struct column columns[] = {
-    {"NAME", false}, {"EMPTY", false}, {"RTT", true}, {"NOTE", false}};
+    {"NAME", false, 3, SHORTENS},
+    {"EMPTY", false, 0, LEAVES},
+    {"RTT", true, 2, LEAVES},
+    {"NOTE", false, 1, GOES_BENEATH},
+};
 
-static void print(const struct table *table, bool colour)
+static void print_on(struct table *table, bool colour, size_t width)
 {
-    struct screen screen = {.out = fmemopen(seen, sizeof(seen), "w"), .colour = colour};
+    struct screen screen = {
+        .out = fmemopen(seen, sizeof(seen), "w"), .colour = colour, .columns = width};
 
     seen[0] = '\0';
     table_print(table, &screen);
     fclose(screen.out);
+}
+
+static void print(struct table *table, bool colour)
+{
+    print_on(table, colour, 0);
 }
 
 static void add_row(struct table *table, const char *name, const char *rtt, const char *note)
@@ -163,13 +173,57 @@ static void many_rows(void **state)
     assert_int_equal(strlen(seen), 101 * strlen("  n     1 ms  x   \n") - 3 * 100);
 }
 
+/* On an ever narrower screen: what is wrong goes beneath, then the least important column goes,
+ * then a name is shortened, and its ends stay. */
+static void columns_yield_in_their_order(void **state)
+{
+    static const struct {
+        size_t width;
+        const char *text;
+    } cases[] = {
+        {58, "  NAME                           RTT  NOTE\n"
+             "  a-name-of-some-length-12345   9 ms  no answer for 3 s\n"
+             "  lte                          12 ms\n"},
+        {53, "  NAME                           RTT\n"
+             "  a-name-of-some-length-12345   9 ms\n"
+             "    no answer for 3 s\n"
+             "  lte                          12 ms\n"},
+        {35, "  NAME\n"
+             "  a-name-of-some-length-12345\n"
+             "    no answer for 3 s\n"
+             "  lte\n"},
+        {24, "  NAME\n"
+             "  a-name-of-..ngth-12345\n"
+             "    no answer for 3 s\n"
+             "  lte\n"},
+        {10, "  NAME\n"
+             "  a-name-of..gth-12345\n"
+             "    no\n"
+             "    answer\n"
+             "    for 3\n"
+             "    s\n"
+             "  lte\n"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct table *table = table_new(columns, 4);
+        add_row(table, "a-name-of-some-length-12345", "9 ms", "no answer for 3 s");
+        add_row(table, "lte", "12 ms", "");
+        print_on(table, false, cases[i].width);
+        table_free(table);
+        assert_seen(cases[i].text);
+    }
+}
+
 /* ---- views ---- */
 
-static enum exit_code show(enum exit_code (*view)(struct json_object *, const struct screen *),
-                           const char *json)
+typedef enum exit_code viewer(struct json_object *, const struct screen *);
+
+static enum exit_code show_on(viewer *view, const char *json, size_t width)
 {
     struct json_object *answer = json_tokener_parse(json);
-    struct screen screen = {.out = fmemopen(seen, sizeof(seen), "w")}, nowhere = {.out = NULL};
+    struct screen screen = {.out = fmemopen(seen, sizeof(seen), "w"), .columns = width};
+    struct screen nowhere = {.out = NULL};
 
     assert_non_null(answer);
     enum exit_code code = view(answer, &screen);
@@ -177,6 +231,11 @@ static enum exit_code show(enum exit_code (*view)(struct json_object *, const st
     fclose(screen.out);
     json_object_put(answer);
     return code;
+}
+
+static enum exit_code show(viewer *view, const char *json)
+{
+    return show_on(view, json, 0);
 }
 
 #define UPLINK_DSL                                                                                 \
@@ -316,6 +375,91 @@ static void no_flows(void **state)
     assert_seen("no flows now\n");
 }
 
+static size_t widest_line(void)
+{
+    size_t widest = 0;
+
+    for (const char *line = seen; *line; line += strcspn(line, "\n") + 1) {
+        size_t len = strcspn(line, "\n");
+        widest = len > widest ? len : widest;
+    }
+    return widest;
+}
+
+#define LONG_NAME "a-name-as-long-as-one-may-be-xx"
+#define LONG_ADDRESS "[2001:db8:1111:2222:3333:4444:5555:%u]:50000"
+
+/* By ssh, on a terminal as it has always been: figures are whole, and why an uplink is dead. */
+static void an_ssh_terminal_is_wide_enough(void **state)
+{
+    show_on(view_status,
+            GATEWAY(UPLINK_DSL ",{\"name\":\"lte\",\"interface\":\"wwan0\",\"address\":"
+                               "\"100.72.114.201\",\"state\":\"dead\",\"reason\":"
+                               "\"no answer for 3.2 s\",\"role\":\"off\",\"cost\":10,"
+                               "\"rtt_ms\":61,\"loss_percent\":100,\"rx_bytes\":271000000,"
+                               "\"tx_bytes\":81200000,\"rx_bps\":0,\"tx_bps\":0}",
+                    CONCENTRATOR("up")),
+            80);
+    assert_non_null(
+        strstr(seen, "  NAME  STATE  ROLE      RTT   LOSS       DOWN        UP  RECEIVED     SENT\n"
+                     "  dsl   up     active  20 ms    0 %  48.1 Mb/s  3.0 Mb/s    1.2 GB  88.0 MB\n"
+                     "  lte   dead   off     61 ms  100 %      0 b/s     0 b/s    271 MB  81.2 MB\n"
+                     "    no answer for 3.2 s\n"));
+    show_on(view_flows,
+            "[{\"id\":10400,\"client\":\"192.168.177.101:50000\",\"destination\":"
+            "\"203.0.113.115:443\",\"state\":\"relaying\",\"scheduler\":\"bond\","
+            "\"sealed\":true,\"age_s\":200.0,\"rx_bytes\":12000000,\"tx_bytes\":1000,"
+            "\"subflows\":[{\"uplink\":\"dsl\",\"role\":\"active\",\"rx_bytes\":8000000},"
+            "{\"uplink\":\"lte\",\"role\":\"standby\"}]}]",
+            80);
+    assert_seen("     ID  CLIENT                 DESTINATION          AGE  RECEIVED    SENT\n"
+                "  10400  192.168.177.101:50000  203.0.113.115:443  3 min   12.0 MB  1.0 kB\n"
+                "    dsl 8.0 MB, lte 0 B (standby)\n");
+}
+
+/* Whatever the names, and with IPv6. */
+static void nothing_is_wider_than_the_terminal(void **state)
+{
+    static const char uplink[] =
+        "{\"name\":\"" LONG_NAME "\",\"interface\":\"pppoe-wan\",\"address\":\"2001:db8:1111:"
+        "2222:3333:4444:5555:6666\",\"state\":\"degraded\",\"reason\":\"no answer from the "
+        "concentrator for 3.2 s\",\"role\":\"standby\",\"cost\":1000,\"rtt_ms\":1500,"
+        "\"loss_percent\":100,\"rx_bytes\":999000000,\"tx_bytes\":999000000,"
+        "\"rx_bps\":999000000,\"tx_bps\":99900000,\"idle_probe_bytes_per_day\":1700000}";
+    static const char flow[] =
+        "{\"id\":1234567,\"client\":\"" LONG_ADDRESS "\",\"destination\":\"" LONG_ADDRESS
+        "\",\"state\":\"relaying\",\"rule\":\"" LONG_NAME "\",\"scheduler\":\"overflow\","
+        "\"sealed\":true,\"age_s\":86399,\"rx_bytes\":999000000,\"tx_bytes\":999000000,"
+        "\"subflows\":[{\"uplink\":\"" LONG_NAME "\",\"role\":\"standby\"},{\"uplink\":\"" LONG_NAME
+        "\"},{\"uplink\":\"" LONG_NAME "\"}]}";
+    char uplinks[TEXT / 2], answer[TEXT], flows[TEXT + 2];
+
+    snprintf(uplinks, sizeof(uplinks), "%s,%s,%s", uplink, uplink, uplink);
+    snprintf(answer, sizeof(answer),
+             GATEWAY("%s", "{\"name\":\"" LONG_NAME "\",\"address\":\"" LONG_ADDRESS
+                           "\",\"state\":\"down\",\"rtt_ms\":20,"
+                           "\"warm\":4,\"reason\":\"it does not accept our key\"}"),
+             6666u, uplinks);
+    show_on(view_status, answer, 80);
+    assert_in_range(widest_line(), 60, 80);
+    assert_non_null(strstr(seen, "\n    no answer from the concentrator for 3.2 s\n"));
+    assert_non_null(strstr(seen, "1.5 s  100 %  999 Mb/s  99.9 Mb/s\n"));
+    snprintf(answer, sizeof(answer), flow, 6666u, 7777u);
+    snprintf(flows, sizeof(flows), "[%s]", answer);
+    show_on(view_flows, flows, 80);
+    assert_in_range(widest_line(), 60, 80);
+    assert_non_null(strstr(seen, "66]:50000  [2001:db8"));
+    assert_non_null(strstr(seen, "77]:50000"));
+    snprintf(answer, sizeof(answer),
+             "{\"role\":\"concentrator\",\"workers\":4,\"gateways\":[{\"name\":\"" LONG_NAME
+             "\",\"flows\":123456,\"warm\":4096,\"total\":12345678,\"rx_bytes\":999000000,"
+             "\"tx_bytes\":999000000,\"refused\":1234567,\"last_seen_s\":7500}],\"refused\":"
+             "{\"hello\":12345678,\"replay\":1234567,\"policy\":1234567,\"limit\":1234567}}");
+    show_on(view_status, answer, 80);
+    assert_in_range(widest_line(), 60, 80);
+    assert_non_null(strstr(seen, "beyond a limit\n"));
+}
+
 /* Another version's answer, or nonsense: shown as far as it goes. */
 static void strange_answers_do_no_harm(void **state)
 {
@@ -426,6 +570,7 @@ int main(void)
         cmocka_unit_test(an_empty_table_prints_nothing),
         cmocka_unit_test(control_characters_are_replaced),
         cmocka_unit_test(many_rows),
+        cmocka_unit_test(columns_yield_in_their_order),
         cmocka_unit_test(a_healthy_gateway),
         cmocka_unit_test(a_degraded_gateway),
         cmocka_unit_test(uplinks_with_budgets),
@@ -434,6 +579,8 @@ int main(void)
         cmocka_unit_test(flows_of_a_gateway),
         cmocka_unit_test(flows_of_a_concentrator),
         cmocka_unit_test(no_flows),
+        cmocka_unit_test(an_ssh_terminal_is_wide_enough),
+        cmocka_unit_test(nothing_is_wider_than_the_terminal),
         cmocka_unit_test(strange_answers_do_no_harm),
         cmocka_unit_test(a_long_list_of_subflows_is_cut),
         cmocka_unit_test(events_are_lines),
