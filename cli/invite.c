@@ -10,6 +10,8 @@
 
 #include "cli/command.h"
 #include "cli/provision.h"
+#include "cli/qr.h"
+#include "cli/terminal.h"
 #include "concentrator/egress.h"
 #include "config/concentrator_config.h"
 #include "config/draft.h"
@@ -287,14 +289,37 @@ static int add_entry(struct invitation *v)
 
 /* ---- the whole ---- */
 
+/* For a phone, whose browser shows LuCI. After it, the prompt's line fits on the screen, too. */
+static void print_code(const char *link)
+{
+    struct screen screen = screen_stdout();
+    int columns, lines;
+
+    if (!screen.colour || !terminal_has_utf8())
+        return;
+    terminal_size(&columns, &lines);
+    struct qr_size room = {(size_t)columns, (size_t)lines - 1};
+    struct qr_size size = qr_print(&screen, room, link);
+    if (size.columns > room.columns || size.lines > room.lines)
+        fprintf(stderr,
+                "No QR code: this link's takes %zu columns and %zu lines, and this terminal has "
+                "%zu and %zu.\n",
+                size.columns, size.lines + 1, room.columns, room.lines + 1);
+}
+
 static int print_link(const struct invitation *v)
 {
-    char text[LINK_TEXT];
+    char text[LINK_TEXT], printed[LINK_TEXT];
 
     fprintf(stderr, "Give this link to the router, where `bondway join` takes it; it is a "
                     "secret:\n");
     link_format(&v->link, text);
-    return command_print_secret(&invite_command, text, "the link");
+    snprintf(printed, sizeof(printed), "%s", text);
+    int code = command_print_secret(&invite_command, printed, "the link");
+    if (!code)
+        print_code(text);
+    crypto_wipe(text, sizeof(text));
+    return command_finish(code);
 }
 
 static int settle(struct invitation *v)
@@ -388,7 +413,9 @@ const struct command invite_command = {
             "router. Of a gateway that is known already it prints the link again.",
     .operands = "NAME",
     .options = options,
-    .notes = "The link is a secret.\n",
+    .notes =
+        "The link is a secret. On a terminal with colours, in UTF-8, it follows as a QR code, if\n"
+        "there is room: for a phone, from where it can be pasted into LuCI.\n",
     .exit_status = "0 well, 1 failed, 2 wrong usage or configuration",
     .run = run,
 };

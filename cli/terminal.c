@@ -1,6 +1,8 @@
 #include "cli/terminal.h"
 
 #include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -145,4 +147,10 @@ void terminal_size(int *columns, int *lines)
         size.ws_col = size.ws_row = 0;
     *columns = size.ws_col > 0 ? size.ws_col : 80;
     *lines = size.ws_row > 0 ? size.ws_row : 24;
+}
+
+bool terminal_has_utf8(void)
+{
+    setlocale(LC_CTYPE, "");
+    return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }

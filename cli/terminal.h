@@ -21,5 +21,7 @@ enum terminal_event {
 enum terminal_event terminal_wait(int timeout_ms, char *key);
 /* 80 by 24 where it does not say. */
 void terminal_size(int *columns, int *lines);
+/* By the environment's locale, which this sets. */
+bool terminal_has_utf8(void);
 
 #endif

@@ -1,8 +1,6 @@
 /* bondway top: what every uplink and every flow carries, as it happens. */
 #include <errno.h>
 #include <getopt.h>
-#include <langinfo.h>
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -115,9 +113,8 @@ static int show(struct top *top)
 {
     const char *term = getenv("TERM");
 
-    setlocale(LC_CTYPE, "");
     top->page.screen = screen_stdout();
-    top->page.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    top->page.utf8 = terminal_has_utf8();
     top->page.terminal = isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
     top->memory = top_memory_new();
     if (!top->memory || refresh(top)) {

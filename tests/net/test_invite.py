@@ -3,12 +3,18 @@ the link. Most of it needs no network: the files are looked at."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
 import re
 import stat
+import struct
 import subprocess
+import termios
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Tuple
 
 import pytest
 
@@ -192,6 +198,64 @@ def test_remove_one_whose_key_is_gone(conf):
     result = bondway("remove", "home", "-c", conf)
     assert (result.returncode, result.stderr) == (
         0, f'Removed "home" from {conf}, and its key.\n')
+
+
+# ---- the QR code ----
+
+def on_a_terminal(columns: int, lines: int, *words, **environment: str) -> Tuple[str, str]:
+    """invite on a terminal of that size: what stands there then, and its complaints."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    with subprocess.Popen(
+            [find_program(), "invite", "home", *map(str, words)], stdin=subprocess.DEVNULL,
+            stdout=theirs, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8", **environment}) as program:
+        os.close(theirs)
+        output = b""
+        with contextlib.suppress(OSError):  # its end
+            while True:
+                output += os.read(ours, 4096)
+        os.close(ours)
+        complaints = program.stderr.read()
+    assert program.returncode == 0, complaints
+    return output.decode().replace("\r\n", "\n"), complaints
+
+
+def picture_of(code: str) -> bytes:
+    """As a camera sees it, each module as 4 by 4 pixels. Each line is dark on light, to its end."""
+    rows = []
+    for line in code.splitlines():
+        characters = re.fullmatch("\033\\[30;47m([ ▄▀█]+)\033\\[0m", line)[1]
+        for dark in "▀█", "▄█":
+            row = b"".join((b"\0" if each in dark else b"\xff") * 4 for each in characters)
+            rows += [row] * 4
+    return b"P5 %d %d 255\n" % (len(rows[0]), len(rows)) + b"".join(rows)
+
+
+def test_the_link_as_a_qr_code(conf, tmp_path):
+    """A phone reads from an 80 by 24 terminal what the line above says, and all of it is in sight."""
+    shown, _ = on_a_terminal(80, 24, "-c", conf, "--address", "vps.some-provider.example")
+    link, code = shown.split("\n", 1)
+    assert re.fullmatch(LINK.format(host="vps[.]some-provider[.]example:7171", name="home"), f"{link}\n")
+    assert len(code.splitlines()) < 24
+    picture = tmp_path / "code.pgm"
+    picture.write_bytes(picture_of(code))
+    read = subprocess.run(["zbarimg", "--quiet", "--raw", picture], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, check=True)
+    assert read.stdout == f"{link}\n"
+
+
+def test_no_room_for_a_qr_code(conf):
+    """It says how much it takes; and prints none where it could not be seen as one."""
+    size = "this link's takes 45 columns and 24 lines, and this terminal has"
+    for columns, lines in (44, 24), (80, 23):
+        shown, complaints = on_a_terminal(columns, lines, "-c", conf, "--address", "a" * 35)
+        assert shown.count("\n") == 1
+        assert complaints.endswith(f"\nNo QR code: {size} {columns} and {lines}.\n")
+    assert on_a_terminal(45, 24, "-c", conf, "--address", "a" * 35)[0].count("\n") == 1 + 23
+    for environment in {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"LC_ALL": "C"}:
+        shown, complaints = on_a_terminal(80, 24, "-c", conf, "--address", "::1", **environment)
+        assert shown.count("\n") == 1 and "QR" not in complaints
 
 
 def test_a_running_concentrator():
