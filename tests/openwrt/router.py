@@ -173,7 +173,7 @@ class Procd:
         self._router, self._start = router, start
         self.process: Optional[subprocess.Popen] = None
         self._command: List[str] = []
-        self._file = ""
+        self._files: List[str] = []
         self.signals = 0
 
     def follow(self) -> None:
@@ -182,15 +182,16 @@ class Procd:
             self._end()
             return
         command = instance.parameters["command"]
-        content = self._router.conf()
+        files = [(self._router.root / name[1:]).read_text()
+                 for name in instance.parameters["file"]]
         if self.process is None or command != self._command:
             self._end()
             self.process = self._start(self._router.command(*command))
-        elif content != self._file:
+        elif files != self._files:
             name = instance.parameters["reload_signal"][0]
             self.process.send_signal(getattr(signal, f"SIG{name}"))
             self.signals += 1
-        self._command, self._file = command, content
+        self._command, self._files = command, files
 
     def _end(self) -> None:
         process, self.process = self.process, None

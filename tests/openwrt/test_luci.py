@@ -41,6 +41,14 @@ def test_the_status_has_a_bar_for_each_uplink():
     assert re.findall(r"[\d.]+%", shown["text"]) == ["100%", "1.25%", "0%", "0%"]
 
 
+def test_a_phone_shows_what_each_cell_is():
+    """LuCI's themes leave out a table's titles where it is narrow, and show the cells' own."""
+    titles = show("status.js", status=STATUS, flows=FLOWS)["titles"]
+    uplink = ["Name", "State", "Role", "Delay", "Down", "Up", "Received / sent"]
+    assert titles == [*uplink, *uplink, "Name", "Address", "State", "Note",
+                      "Client", "Destination", "Scheduler", "Received / sent", "Uplinks"]
+
+
 def test_the_status_of_nothing():
     shown = show("status.js", status={"error": "nothing answers"}, flows={"error": "nothing"})
     assert "bondway does not run" in shown["text"] and "nothing answers" in shown["text"]

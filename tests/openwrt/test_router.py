@@ -3,6 +3,7 @@ gateway runs by it in the lab, as procd would have it; networks go and come, set
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,15 @@ def test_it_runs_follows_and_leaves(at_home):
     router.init("reload")
     procd.follow()
     assert procd.signals == 1 and procd.process.pid == pid
+
+    # So is a key, which the configuration only names: the concentrator's new one.
+    bond.key_file.write_text(bond.new_key())
+    bond.concentrator.send_signal(signal.SIGHUP)
+    router.key("vps.key", bond.key_file.read_text())
+    router.init("reload")
+    procd.follow()
+    assert procd.signals == 2 and procd.process.pid == pid
+    wait_for(lambda: bond.station("vps")["state"] == "up", 20, "the concentrator, by its new key")
 
     # LuCI's door: what it shows, and what it says when nothing runs.
     answer = router.run("/busybox/sh", "/usr/libexec/rpcd/bondway", "call", "status").stdout

@@ -189,7 +189,7 @@ def test_procd_runs_it(router):
     router.init("start")
     told = router.instance().parameters
     assert told["command"] == ["/usr/sbin/bondway", "gateway", "--syslog", "-c", CONF]
-    assert told["file"] == [CONF]  # what is compared
+    assert told["file"] == [CONF, "/etc/bondway/vps.key"]  # what is compared
     assert told["reload_signal"] == ["HUP"]
     assert told["respawn"][2] == "0"  # for ever
     assert ["config.change", "bondway"] in router.triggers()
@@ -299,6 +299,40 @@ def test_the_firewall_takes_the_hole():
     mark = re.search(r"^firewall_mark = (\w+)", subprocess.run(
         [PROGRAM, "gateway", "--keys"], capture_output=True, text=True).stdout, re.M)[1]
     assert f"meta mark & {mark} == {mark}" in rule
+
+
+def maintainer_script(router, name, **environment):
+    """Runs what the package's Makefile has for that; returns what it asked of init scripts."""
+    makefile = (FILES.parent / "Makefile").read_text()
+    script = re.search(rf"^define Package/bondway/{name}\n(.*?)^endef", makefile, re.M | re.S)[1]
+    asked = router.root / "tmp/asked"
+    asked.write_text("")
+    for service in ("firewall", "rpcd", "bondway"):
+        path = router.root / "etc/init.d" / service
+        path.write_text(f'#!/busybox/sh\necho "{service} $1" >> /tmp/asked\n')
+        path.chmod(0o755)
+    exports = "".join(f"export {key}={value}\n" for key, value in environment.items())
+    router.shell("set +u\n" + exports + script.replace("$$", "$"))
+    return asked.read_text().splitlines()
+
+
+def test_the_scripts_of_the_package(router):
+    for folder in ("etc", "staging/etc", "var/etc", "run"):
+        (router.root / folder / "bondway").mkdir(parents=True, exist_ok=True)
+    installed = ["firewall reload", "rpcd reload"]
+    assert maintainer_script(router, "postinst") == installed
+    # With opkg it has been stopped before, with apk the old one still runs.
+    assert maintainer_script(router, "postinst", PKG_UPGRADE=1) == installed + ["bondway restart"]
+    # An upgrade keeps the keys; who builds an image keeps his own.
+    assert maintainer_script(router, "postrm", PKG_UPGRADE=1) == []
+    assert (router.root / "etc/bondway/vps.key").exists()
+    assert maintainer_script(router, "postinst", IPKG_INSTROOT="/staging") == []
+    assert maintainer_script(router, "postrm", IPKG_INSTROOT="/staging") == []
+    assert (router.root / "etc/bondway/vps.key").exists()
+    assert not (router.root / "staging/etc/bondway").exists()
+    assert maintainer_script(router, "postrm") == installed
+    for folder in ("etc", "var/etc", "run"):
+        assert not (router.root / folder / "bondway").exists()
 
 
 def test_everything_is_in_the_package():

@@ -17,8 +17,12 @@ class Element {
 	replaceChildren(...children) {
 		this.children = children;
 	}
+	cells() {
+		return this.children.filter(child => child instanceof Element)
+			.flatMap(child => child.tag === 'td' ? [ child ] : child.cells());
+	}
 	text() {
-		const style = this.attributes?.style?.match(/width:([\d.]+%)/);
+		const style = this.attributes?.style?.match(/^width:([\d.]+%)/);
 		return (style ? [ style[1] ] : []).concat(this.children.map(
 			child => child instanceof Element ? child.text() : String(child))).join(' ');
 	}
@@ -69,7 +73,8 @@ const modules = {
 		E, _, ...required.map(([ , name ]) => modules[name]));
 	const shown = await it.render(it.load ? await it.load() : undefined);
 	await modules.polled?.();
-	const result = { text: shown.text(), options, called };
+	const titles = shown.cells().map(cell => cell.attributes['data-title'] ?? null);
+	const result = { text: shown.text(), titles, options, called };
 	if (answers.join) {
 		const input = { value: 'bondway1://secret' };
 		await it.handleJoin(input);

@@ -37,7 +37,8 @@ function grid(map, type, title, description) {
 	section.anonymous = false;
 	section.sortable = true;
 	section.nodescriptions = true;
-	section.option(form.Flag, 'enabled', _('On')).default = '1';
+	Object.assign(section.option(form.Flag, 'enabled', _('On')),
+		{ 'default': '1', editable: true });
 	return section;
 }
 

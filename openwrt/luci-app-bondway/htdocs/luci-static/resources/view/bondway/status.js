@@ -27,15 +27,17 @@ function bytes(n) {
 function bar(bps, full, label) {
 	const width = full > 0 ? Math.min(100, 100 * bps / full) : 0;
 
-	return E('div', { 'class': 'cbi-progressbar', 'title': label },
+	/* Themes want more than a third of a phone's width, which is what a column has there. */
+	return E('div', { 'class': 'cbi-progressbar', 'title': label, 'style': 'min-width:7em' },
 		E('div', { 'style': 'width:%.1f%%'.format(width) }));
 }
 
+/* On a phone a theme leaves the titles out, and puts each cell's own above it. */
 function table(titles, rows, empty) {
 	const head = E('tr', { 'class': 'tr table-titles' },
 		titles.map(title => E('th', { 'class': 'th' }, title)));
 	const body = rows.map(cells => E('tr', { 'class': 'tr' },
-		cells.map(cell => E('td', { 'class': 'td' }, cell))));
+		cells.map((cell, i) => E('td', { 'class': 'td', 'data-title': titles[i] }, cell || '–'))));
 
 	if (!rows.length)
 		body.push(E('tr', { 'class': 'tr placeholder' }, E('td', { 'class': 'td' }, empty)));
@@ -61,7 +63,7 @@ return view.extend({
 			[ E('strong', {}, uplink.name), ' ', uplink.interface ],
 			[ state(uplink.state), uplink.reason ? E('div', {}, uplink.reason) : '' ],
 			uplink.role || '',
-			uplink.rtt_ms ? _('%d ms').format(Math.round(uplink.rtt_ms)) : '',
+			uplink.rtt_ms ? _('%d\u00a0ms').format(Math.round(uplink.rtt_ms)) : '',
 			bar(uplink.rx_bps || 0, this.highest, '↓ ' + rate(uplink.rx_bps || 0)),
 			bar(uplink.tx_bps || 0, this.highest, '↑ ' + rate(uplink.tx_bps || 0)),
 			'%s / %s'.format(bytes(uplink.rx_bytes), bytes(uplink.tx_bytes))
@@ -111,7 +113,7 @@ return view.extend({
 		const shown = E('div', {}, this.content(answers));
 		/* The link is a secret: it is not kept, nor shown as it is typed. */
 		const link = E('input', { 'type': 'password', 'class': 'cbi-input-text',
-			'style': 'width:40em', 'placeholder': 'bondway1://…', 'autocomplete': 'off' });
+			'style': 'width:40em; max-width:100%', 'placeholder': 'bondway1://…', 'autocomplete': 'off' });
 
 		poll.add(() => this.load().then(next => {
 			shown.replaceChildren(this.content(next));
