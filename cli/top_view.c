@@ -10,13 +10,17 @@
 
 #define KEY_TEXT_MAX 48
 #define LINE_TEXT 2048
-#define NAME_COLUMNS 12 /* at most */
+#define NAME_COLUMNS 12 /* a name may have these, and on a wide screen more */
 #define STATE_COLUMNS 9 /* "degraded" and a blank */
 #define RATE_COLUMNS 11 /* a blank, "48.1 Mb/s" and a blank */
 #define DELAY_COLUMNS 8
-#define END_COLUMNS 24   /* of a flow: an IPv4 address and port, and a blank */
-#define ROLE_COLUMNS 9   /* " standby", at the end */
-#define BAR_MIN 4        /* a shorter one says nothing */
+#define END_COLUMNS 24    /* of a flow: an IPv4 address and port, and a blank; or more */
+#define SHARES_COLUMNS 20 /* of a flow: what its uplinks carry may have these; or more */
+#define FLOW_BAR 8        /* a flow's bar gives up no more for that */
+#define ROLE_COLUMNS 9    /* " standby", at the end */
+#define BAR_MIN 4         /* a shorter one says nothing */
+#define SHARES_MAX 64     /* subflows of a flow, and a text of them */
+#define SHARES_TEXT 1024
 #define SCALE_COLUMNS 16 /* one that has room for its scale above it */
 #define SCALE_MIN_BPS 1000000.0
 
@@ -247,6 +251,16 @@ static void end_line(struct frame *f, struct line *l)
     f->lines++;
 }
 
+/* How many of n lines fit, after one more. */
+static size_t room_for(const struct frame *f, size_t n)
+{
+    int room = f->page->height - f->lines - 1;
+
+    if (f->page->height <= 0 || (room > 0 && (size_t)room > n))
+        return n;
+    return room > 0 ? (size_t)room : 0;
+}
+
 static struct line begin_line(const struct frame *f)
 {
     return (struct line){.page = f->page};
@@ -261,21 +275,26 @@ static void blank_line(struct frame *f)
 
 /* ---- what the lines are of ---- */
 
+static int larger_of(int a, int b)
+{
+    return a > b ? a : b;
+}
+
 /* How the width is shared; 0: left out. */
 struct columns {
     int name, bar, delay;
     bool both; /* directions */
 };
 
-static int name_columns(struct json_object *list)
+static int name_columns(struct json_object *list, int width)
 {
-    int columns = 4;
+    int columns = 4, most = larger_of(NAME_COLUMNS, width / 5);
 
     for (size_t i = 0; i < view_length(list); i++) {
         int len = (int)strlen(view_text(json_object_array_get_idx(list, i), "name")) + 2;
         columns = len > columns ? len : columns;
     }
-    return columns < NAME_COLUMNS ? columns : NAME_COLUMNS;
+    return columns < most ? columns : most;
 }
 
 /* Two bars and the delay, where they fit; else first the delay goes, then the bar upwards, then the
@@ -340,7 +359,7 @@ static void put_uplink(struct frame *f, const struct columns *c, struct json_obj
 
     put_cell(&l, PAINT_NONE, c->name, view_text(u, "name"));
     put_cell(&l, view_paint_state(state), STATE_COLUMNS, state);
-    if (*reason && strcmp(state, "down") == 0) {
+    if (*reason && (strcmp(state, "down") == 0 || strcmp(state, "dead") == 0)) {
         put(&l, PAINT_WARN, "%s", reason);
         end_line(f, &l);
         return;
@@ -375,7 +394,7 @@ static void put_sum(struct frame *f, const struct columns *c, struct json_object
 
 static void put_uplinks(struct frame *f, const struct top_memory *m, struct json_object *uplinks)
 {
-    struct columns c = share_width(f->page->width, name_columns(uplinks));
+    struct columns c = share_width(f->page->width, name_columns(uplinks, f->page->width));
     double scale = round_scale(m->fastest_bps);
 
     put_titles(f, &c, "uplinks", scale);
@@ -395,9 +414,10 @@ static double fastest(const struct meters *meters)
 
 static void put_gateways(struct frame *f, const struct top_memory *m, struct json_object *gateways)
 {
-    struct columns c = share_width(f->page->width, name_columns(gateways));
+    struct columns c = share_width(f->page->width, name_columns(gateways, f->page->width));
     double scale = round_scale(fastest(&m->gateways));
 
+    c.delay = 0; /* a gateway's is not known here */
     put_titles(f, &c, "gateways", scale);
     for (size_t i = 0; i < view_length(gateways); i++) {
         struct json_object *gateway = json_object_array_get_idx(gateways, i);
@@ -454,51 +474,94 @@ static struct row *sort_flows(const struct top_memory *m, struct json_object *fl
     return rows;
 }
 
-/* "dsl 52 %, lte 48 %" of all that it has carried. */
-static void put_shares(struct line *l, struct json_object *subflows)
-{
-    double total = 0;
+struct share {
+    const char *uplink;
+    double bytes;
+};
 
-    for (size_t i = 0; i < view_length(subflows); i++) {
-        struct json_object *s = json_object_array_get_idx(subflows, i);
-        total += view_number(s, "rx_bytes") + view_number(s, "tx_bytes");
-    }
-    for (size_t i = 0; i < view_length(subflows); i++) {
-        struct json_object *s = json_object_array_get_idx(subflows, i);
-        double bytes = view_number(s, "rx_bytes") + view_number(s, "tx_bytes");
-        put(l, PAINT_NONE, "%s%s %.0f %%", i ? ", " : "", view_text(s, "uplink"),
-            total > 0 ? 100 * bytes / total : 0);
-    }
+static int by_share(const void *a, const void *b)
+{
+    double one = ((const struct share *)a)->bytes, other = ((const struct share *)b)->bytes;
+
+    return (one < other) - (one > other);
 }
 
-static void put_flow(struct frame *f, const struct row *row, int bar, double scale)
+/* "dsl 52 %, lte 48 %" of all that the flow has carried: the largest first, since what does not fit
+ * is cut. At the concentrator, which sees no uplinks, whose flow it is. */
+static void tell_shares(struct json_object *flow, char *out, size_t len)
+{
+    struct json_object *subflows = view_list(flow, "subflows");
+    struct share shares[SHARES_MAX];
+    size_t n = 0, used = 0;
+    double total = 0;
+
+    out[0] = '\0';
+    if (!view_has(flow, "subflows"))
+        snprintf(out, len, "%s", view_text(flow, "gateway"));
+    for (; n < view_length(subflows) && n < SHARES_MAX; n++) {
+        struct json_object *s = json_object_array_get_idx(subflows, n);
+        shares[n].uplink = view_text(s, "uplink");
+        shares[n].bytes = view_number(s, "rx_bytes") + view_number(s, "tx_bytes");
+        total += shares[n].bytes;
+    }
+    qsort(shares, n, sizeof(shares[0]), by_share);
+    for (size_t i = 0; i < n && used < len; i++)
+        used += (size_t)snprintf(out + used, len - used, "%s%s %.0f %%", i ? ", " : "",
+                                 shares[i].uplink, total > 0 ? 100 * shares[i].bytes / total : 0);
+}
+
+/* How the width is shared among the columns of flows; bar 0: left out. */
+struct flow_columns {
+    int end, bar;
+};
+
+/* Where the ends and the shares are long, the bar makes room for them. */
+static struct flow_columns share_flow_width(int width, const struct row *rows, size_t n)
+{
+    struct flow_columns c = {.end = END_COLUMNS};
+    int shares = SHARES_COLUMNS;
+    char text[SHARES_TEXT];
+
+    for (size_t i = 0; i < n; i++) {
+        c.end = larger_of(c.end, (int)strlen(view_text(rows[i].flow, "destination")) + 1);
+        tell_shares(rows[i].flow, text, sizeof(text));
+        shares = larger_of(shares, (int)strlen(text));
+    }
+    if (c.end > larger_of(END_COLUMNS, width / 3))
+        c.end = larger_of(END_COLUMNS, width / 3);
+    int rest = width - c.end - 2 * RATE_COLUMNS, least = rest - SHARES_COLUMNS;
+    c.bar = larger_of(rest - shares, least < FLOW_BAR ? least : FLOW_BAR);
+    c.bar = c.bar < BAR_MIN ? 0 : c.bar;
+    return c;
+}
+
+static void put_flow(struct frame *f, const struct flow_columns *c, const struct row *row,
+                     double scale)
 {
     struct line l = begin_line(f);
     double down = row->meter ? row->meter->rx_bps : 0, up = row->meter ? row->meter->tx_bps : 0;
-    bool of_gateway = view_has(row->flow, "subflows");
-
-    put_cell(&l, PAINT_NONE, END_COLUMNS, view_text(row->flow, "destination"));
     /* On the VPS, what comes in is what the destination sends. */
-    if (bar > 0)
-        put_bar(&l, PAINT_GOOD, bar, of_gateway ? down : up, 0, scale);
+    bool of_gateway = view_has(row->flow, "subflows");
+    char shares[SHARES_TEXT];
+
+    put_cell(&l, PAINT_NONE, c->end, view_text(row->flow, "destination"));
+    if (c->bar > 0)
+        put_bar(&l, PAINT_GOOD, c->bar, busy(row), 0, scale);
     put_rate(&l, of_gateway ? down : up, PAINT_NONE);
     put_rate(&l, of_gateway ? up : down, PAINT_NONE);
-    if (of_gateway)
-        put_shares(&l, view_list(row->flow, "subflows"));
-    else
-        put(&l, PAINT_NONE, "%s", view_text(row->flow, "gateway"));
+    tell_shares(row->flow, shares, sizeof(shares));
+    put(&l, PAINT_NONE, "%s", shares);
     end_line(f, &l);
 }
 
-static void put_flow_titles(struct frame *f, size_t n, int bar)
+static void put_flow_titles(struct frame *f, const struct flow_columns *c, size_t n)
 {
     struct line l = begin_line(f);
-
     char title[END_COLUMNS];
 
     snprintf(title, sizeof(title), "%zu flow%s", n, n == 1 ? "" : "s");
-    put(&l, PAINT_BOLD, "%-*s", END_COLUMNS, title);
-    put(&l, PAINT_FAINT, "%*s%*s ", bar + RATE_COLUMNS - 1, "down", RATE_COLUMNS, "up");
+    put(&l, PAINT_BOLD, "%-*s", c->end, title);
+    put(&l, PAINT_FAINT, "%*s%*s ", c->bar + RATE_COLUMNS - 1, "down", RATE_COLUMNS, "up");
     end_line(f, &l);
 }
 
@@ -506,13 +569,13 @@ static void put_flows(struct frame *f, const struct top_memory *m, struct json_o
 {
     size_t n = json_object_is_type(flows, json_type_array) ? json_object_array_length(flows) : 0;
     struct row *rows = sort_flows(m, flows, n);
-    int bar = f->page->width - END_COLUMNS - 2 * RATE_COLUMNS - 20;
-    double scale = round_scale(fastest(&m->flows));
+    size_t shown = !rows ? 0 : room_for(f, n);
+    struct flow_columns c = share_flow_width(f->page->width, rows, shown);
+    double scale = round_scale(shown > 0 ? busy(&rows[0]) : 0);
 
-    bar = bar < BAR_MIN ? 0 : bar;
-    put_flow_titles(f, n, bar);
-    for (size_t i = 0; rows && i < n && !is_full(f); i++)
-        put_flow(f, &rows[i], bar, scale);
+    put_flow_titles(f, &c, n);
+    for (size_t i = 0; i < shown; i++)
+        put_flow(f, &c, &rows[i], scale);
     free(rows);
 }
 
@@ -528,11 +591,14 @@ static void put_head(struct frame *f, struct json_object *status, const char *co
     put(&l, PAINT_NONE, " %s, for %s", view_text(status, "version"),
         units_time(view_number(status, "uptime_s"), up));
     if (*complaint)
-        put(&l, PAINT_BAD, "  %s", complaint);
+        put(&l, PAINT_BAD, "  gone: what it said last");
     else if (view_status(status, &nowhere) != EXIT_WELL)
         put(&l, PAINT_WARN, "  degraded: `bondway status` says how");
     if (f->page->terminal)
         put(&l, PAINT_FAINT, "  (q: end)");
+    end_line(f, &l);
+    l = begin_line(f);
+    put(&l, PAINT_BAD, "%s", complaint);
     end_line(f, &l);
 }
 
@@ -542,7 +608,6 @@ void top_render(const struct top_memory *memory, struct json_object *status,
     struct frame f = {.page = page};
 
     put_head(&f, status, complaint);
-    blank_line(&f);
     if (view_has(status, "uplinks"))
         put_uplinks(&f, memory, view_list(status, "uplinks"));
     else

@@ -353,6 +353,10 @@ def run_package(runner: Runner) -> None:
     runner.run("package", read_pytest, *PYTEST, ROOT / "tests/package")
 
 
+def run_browser(runner: Runner) -> None:
+    runner.run("browser", read_pytest, *PYTEST, ROOT / "tests/browser", **lab(runner))
+
+
 def run_kernels(runner: Runner) -> None:
     runner.build("plain")
     for version in KERNELS:
@@ -368,10 +372,11 @@ STEPS: Dict[str, Callable[[Runner], None]] = {
     "scenarios": program("scenarios", "tests/bench/scenarios", "--json", LOGS / "scenarios.json"),
     "overflow": program("overflow", "tests/bench/overflow"),
     "schedulers": program("schedulers", "tests/bench/schedulers"),
-    "package": run_package, "kernels": run_kernels,
+    "package": run_package, "browser": run_browser, "kernels": run_kernels,
 }
 USUAL = [name for name in STEPS if name not in
-         ("cross", "bench", "heal", "scenarios", "overflow", "schedulers", "package", "kernels")]
+         ("cross", "bench", "heal", "scenarios", "overflow", "schedulers", "package", "browser",
+          "kernels")]
 
 
 def give_back() -> None:

@@ -138,11 +138,11 @@ static void test_a_frame(void **state)
         render_plain(*state, 80),
         "bondway gateway 1.2.3, for 1 min  degraded: `bondway status` says how\n"
         "\n"
-        "uplinks              down                 up                       rtt\n"
-        "dsl         up       #####..... 25.0 Mb/s #.          5.0 Mb/s   20 ms\n"
-        "lte         up                      0 b/s                0 b/s   61 ms standby\n"
-        "a-long-name down     no carrier\n"
-        "together                        25.0 Mb/s             5.0 Mb/s\n"
+        "uplinks                  down               up                     rtt\n"
+        "dsl             up       ####.... 25.0 Mb/s #.        5.0 Mb/s   20 ms\n"
+        "lte             up                    0 b/s              0 b/s   61 ms standby\n"
+        "a-long-name-of- down     no carrier\n"
+        "together                          25.0 Mb/s           5.0 Mb/s\n"
         "\n"
         "3 flows                                     down         up\n"
         "192.0.2.2:443           ###########     8.0 Mb/s      0 b/s dsl 75 %, lte 25 %\n"
@@ -208,7 +208,7 @@ static void test_bars(void **state)
     struct top_page page = {.width = 80, .utf8 = true};
     const char *frame = render(*state, page, "");
 
-    expect(frame, "█████·····"); /* half of what it can, on a scale of 50 Mb/s */
+    expect(frame, "████····"); /* half of what it can, on a scale of 50 Mb/s */
     for (const char *c = render_plain(*state, 80); *c; c++)
         assert_true((unsigned char)*c < 0x80);
 }
@@ -225,10 +225,65 @@ static void test_colours_only_where_they_are_wanted(void **state)
     expect(render(*state, page, ""), "\033[K\n");
 }
 
+static struct json_object *replace(struct json_object *before, const char *text)
+{
+    json_object_put(before);
+    return parse(text);
+}
+
+/* A name that another begins like, and shares beside which a bar gets shorter: the largest first.
+ */
+static void test_names_and_shares_that_are_long(void **state)
+{
+    struct scene *s = *state;
+
+    s->flows = replace(s->flows, "[{\"id\":2,\"destination\":\"192.0.2.2:443\",\"age_s\":1,"
+                                 "\"rx_bytes\":1005000,\"tx_bytes\":0,\"subflows\":["
+                                 "{\"uplink\":\"satellite-a\",\"rx_bytes\":10,\"tx_bytes\":0},"
+                                 "{\"uplink\":\"lte\",\"rx_bytes\":0,\"tx_bytes\":90}]}]");
+    expect(render_plain(s, 80), "\n192.0.2.2:443           ######    8.0 Mb/s      0 b/s "
+                                "lte 90 %, satellite-a 10 %\n");
+    expect(render_plain(s, 160), "\na-long-name-of-31-characters-xy down");
+}
+
+static void test_an_upload_has_a_bar(void **state)
+{
+    struct scene *s = *state;
+
+    s->flows = replace(s->flows, "[{\"id\":2,\"destination\":\"192.0.2.2:443\",\"age_s\":1,"
+                                 "\"rx_bytes\":5000,\"tx_bytes\":1000000,\"subflows\":[]}]");
+    top_update(s->memory, s->status, s->flows, 3000);
+    expect(render_plain(s, 80), "192.0.2.2:443           ###########        0 b/s   8.0 Mb/s\n");
+}
+
+static void test_of_a_concentrator(void **state)
+{
+    struct scene *s = *state;
+
+    s->status = replace(s->status, "{\"role\":\"concentrator\",\"gateways\":["
+                                   "{\"name\":\"home\",\"flows\":1,\"rx_bytes\":1,"
+                                   "\"tx_bytes\":1}]}");
+    s->flows = replace(s->flows, "[{\"source\":\"a\",\"destination\":\"192.0.2.2:443\","
+                                 "\"gateway\":\"home\",\"rx_bytes\":1,\"tx_bytes\":1}]");
+    const char *frame = render_plain(s, 80);
+    expect(frame, "\nhome  1 now ");
+    expect(frame, "0 b/s home\n");
+    assert_null(strstr(frame, "rtt"));
+}
+
 static void test_what_is_wrong_is_said(void **state)
 {
-    expect(render(*state, (struct top_page){.width = 80}, "no bondway answers"),
-           "no bondway answers");
+    struct scene *s = *state;
+
+    expect(render(s, (struct top_page){.width = 80}, "no bondway answers"),
+           "gone: what it said last\nno bondway answers\nuplinks");
+    s->status = replace(s->status, "{\"uplinks\":[{\"name\":\"dsl\",\"state\":\"dead\","
+                                   "\"reason\":\"no answer for 2 s\"}]}");
+    expect(render_plain(s, 80), "dsl  dead     no answer for 2 s\n");
+}
+
+static void test_what_an_uplink_lacks_is_said(void **state)
+{
     expect(render_plain(*state, 80), "no carrier");
     expect(render_plain(*state, 80), "standby");
 }
@@ -251,7 +306,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_flow_that_is_new_has_no_rate_yet, begin, end),
         cmocka_unit_test_setup_teardown(test_bars, begin, end),
         cmocka_unit_test_setup_teardown(test_colours_only_where_they_are_wanted, begin, end),
+        cmocka_unit_test_setup_teardown(test_names_and_shares_that_are_long, begin, end),
+        cmocka_unit_test_setup_teardown(test_an_upload_has_a_bar, begin, end),
+        cmocka_unit_test_setup_teardown(test_of_a_concentrator, begin, end),
         cmocka_unit_test_setup_teardown(test_what_is_wrong_is_said, begin, end),
+        cmocka_unit_test_setup_teardown(test_what_an_uplink_lacks_is_said, begin, end),
         cmocka_unit_test_setup_teardown(test_a_destination_with_control_characters, begin, end),
     };
 
