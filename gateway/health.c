@@ -317,8 +317,9 @@ static uint64_t good_needed_us(const struct health *h)
 
 static bool is_back(const struct health *h)
 {
-    return h->returning && h->good >= GOOD_PROBES &&
-           since(h->answered_us, h->good_us) >= good_needed_us(h);
+    bool proved = h->good >= GOOD_PROBES && since(h->answered_us, h->good_us) >= good_needed_us(h);
+
+    return h->returning && (h->needed || proved);
 }
 
 static uint64_t slow_bound(const struct health *h)

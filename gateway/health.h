@@ -30,7 +30,8 @@
  * - Back from the dead: three probes in a row answered, answers over at least 150 ms. Each time it
  *   dies within 30 s of coming back the 150 ms double, up to 2 s, and are halved again by 5 minutes
  *   in which it is up. No longer: a death costs flows a fifth of a second, and an uplink that is
- *   left alone all that it could carry.
+ *   left alone all that it could carry. Where it is needed, since no other lives, one answer is
+ *   enough: there is nothing to go back to.
  * - At first: probing. One answer, and it is up; none for 3 s to five probes or more, and it is
  *   dead.
  * - A caller who looks much later than asked was away himself, and what has come lies unread: once
@@ -60,6 +61,8 @@ struct health_window {
 };
 
 struct health {
+    /* To set, before each look. */
+    bool needed; /* no other uplink lives */
     /* To read. */
     enum health_verdict verdict;
     bool doubtful;

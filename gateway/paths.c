@@ -37,6 +37,7 @@ struct path {
     uint32_t join_ms; /* how long the join took; 0: unknown */
     uint64_t carried; /* bytes both ways, at the last look */
     uint32_t mute;    /* looks without any */
+    bool cut;         /* its uplink was away since it was made */
 };
 
 struct retry {
@@ -91,13 +92,22 @@ static void remove_path(struct paths *p, size_t i)
     p->list[i] = p->list[--p->count];
 }
 
+/* Of an event. The port is unknown as long as it joins; and a path and its successor have the same
+ * address and id. */
 static struct path *find_path(struct paths *p, const struct addr *local, uint8_t local_id)
 {
+    struct path *joining = NULL;
+
     for (size_t i = 0; i < p->count; i++) {
-        if (p->list[i].local_id == local_id && addr_equal_ip(&p->list[i].local, local))
-            return &p->list[i];
+        struct path *path = &p->list[i];
+        if (path->local_id != local_id || !addr_equal_ip(&path->local, local))
+            continue;
+        if (path->local.port == local->port)
+            return path;
+        if (path->local.port == 0)
+            joining = path;
     }
-    return NULL;
+    return joining;
 }
 
 /* Where a subflow of this connection would start on the uplink now; NULL: nowhere. */
@@ -124,13 +134,27 @@ static bool is_sound(const struct paths *p, const struct path *path)
     return wanted && addr_equal_ip(wanted, &path->local);
 }
 
-static bool id_taken(const struct paths *p, uint8_t id)
+static bool is_away(const struct paths *p, uint32_t uplink)
 {
-    for (size_t i = 0; i < p->count; i++) {
-        if (p->list[i].local_id == id)
-            return true;
-    }
-    return false;
+    return !uplink_usable(uplinks_get(p->registry->uplinks, uplink), p->remote.family) ||
+           gauge_verdict(&p->registry->gauges->of[uplink]) == HEALTH_DEAD;
+}
+
+/* The uplink is back. While it was away, and no other path there to take over, TCP waited longer
+ * each time before it sent again, and would go on to wait now: for as long again as the uplink was
+ * away, at worst. A new subflow sends at once. */
+static bool is_stale(const struct paths *p, const struct path *path)
+{
+    return path->cut && is_sound(p, path) && !is_away(p, path->uplink);
+}
+
+static size_t count_id(const struct paths *p, uint8_t id)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->count; i++)
+        n += p->list[i].local_id == id;
+    return n;
 }
 
 /* A new id for every join, so that a late event of an old subflow is not taken for one of the new:
@@ -141,13 +165,30 @@ static uint8_t next_id(struct paths *p, const struct uplink *u)
 
     do {
         id = (uint8_t)(u->address_id + UPLINKS_MAX * (p->joins[u->index]++ % ID_ROUNDS));
-    } while (id_taken(p, id));
+    } while (count_id(p, id) > 0);
     return id;
 }
 
+/* The kernel takes an address under one id only, but for the first subflow's, which is 0: so the
+ * successor of a path has its id. */
+static uint8_t id_for(struct paths *p, const struct uplink *u, const struct addr *from)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->list[i].local_id && addr_equal_ip(&p->list[i].local, from))
+            return p->list[i].local_id;
+    }
+    return next_id(p, u);
+}
+
+/* Where nothing takes their place, those that were cut must do. */
 static void note_failure(struct paths *p, uint32_t uplink)
 {
     struct retry *retry = &p->retries[uplink];
+
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->list[i].uplink == uplink)
+            p->list[i].cut = false;
+    }
 
     retry->at_ms = clock_now_ms() + (RETRY_FIRST_MS << retry->failures);
     if (retry->failures < RETRY_DOUBLINGS)
@@ -158,7 +199,7 @@ static void join(struct paths *p, uint32_t uplink, const struct addr *from)
 {
     const struct uplink *u = uplinks_get(p->registry->uplinks, uplink);
     struct addr local = *from;
-    uint8_t id = next_id(p, u);
+    uint8_t id = id_for(p, u, from);
     bool backup = role_of(p, uplink) == ROLE_STANDBY;
 
     local.port = 0;
@@ -179,13 +220,17 @@ static void join(struct paths *p, uint32_t uplink, const struct addr *from)
                                         .since_ms = clock_now_ms()};
 }
 
-/* On an uplink whose budget is used up every byte costs: what is queued for it must not come. */
-static bool cut_off(const struct paths *p, const struct path *path)
+static bool reset(const struct paths *p, const struct path *path)
 {
     const struct uplink *u = uplinks_get(p->registry->uplinks, path->uplink);
 
-    return p->registry->gauges->of[path->uplink].spent &&
-           sock_diag_reset(p->registry->diag, &path->local, &path->remote, u->ifindex) == 0;
+    return sock_diag_reset(p->registry->diag, &path->local, &path->remote, u->ifindex) == 0;
+}
+
+/* On an uplink whose budget is used up every byte costs: what is queued for it must not come. */
+static bool cut_off(const struct paths *p, const struct path *path)
+{
+    return p->registry->gauges->of[path->uplink].spent && reset(p, path);
 }
 
 /* REMOVE_ADDR makes the peer close the dead subflow and re-inject at once: measured to heal a
@@ -194,10 +239,22 @@ static void drop(struct paths *p, size_t i)
 {
     struct path *path = &p->list[i];
 
-    path_manager_remove(p->registry->manager, p->token, path->local_id);
+    if (count_id(p, path->local_id) == 1)
+        path_manager_remove(p->registry->manager, p->token, path->local_id);
     if (path->local.port && !cut_off(p, path))
         path_manager_destroy(p->registry->manager, p->token, &path->local, &path->remote);
     log_debug("paths", "dropped token=%08x id=%u", p->token, path->local_id);
+    remove_path(p, i);
+}
+
+/* Its successor has joined. The reset makes the peer send again there what it has sent here. */
+static void retire(struct paths *p, size_t i)
+{
+    struct path *path = &p->list[i];
+
+    if (!reset(p, path))
+        path_manager_destroy(p->registry->manager, p->token, &path->local, &path->remote);
+    log_debug("paths", "replaced token=%08x id=%u", p->token, path->local_id);
     remove_path(p, i);
 }
 
@@ -238,7 +295,7 @@ static bool carried_by_another(const struct paths *p, const struct path *but, ui
 
     for (size_t i = 0; i < p->count; i++) {
         const struct path *path = &p->list[i];
-        if (path == but || path->state != PATH_ESTABLISHED || !is_sound(p, path))
+        if (path == but || path->cut || path->state != PATH_ESTABLISHED || !is_sound(p, path))
             continue;
         uint32_t ms = unconfirmed_ms(path, now_ms, patience_ms);
         if (ms == 0)
@@ -248,10 +305,22 @@ static bool carried_by_another(const struct paths *p, const struct path *but, ui
     return false;
 }
 
+/* Or a join that is under way. */
 static bool has_path(const struct paths *p, uint32_t uplink, const struct addr *from)
 {
     for (size_t i = 0; i < p->count; i++) {
-        if (p->list[i].uplink == uplink && addr_equal_ip(&p->list[i].local, from))
+        const struct path *path = &p->list[i];
+        if (path->uplink == uplink && addr_equal_ip(&path->local, from) && !is_stale(p, path))
+            return true;
+    }
+    return false;
+}
+
+static bool is_replaced(const struct paths *p, const struct path *path)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        const struct path *by = &p->list[i];
+        if (!by->cut && by->state == PATH_ESTABLISHED && addr_equal_ip(&by->local, &path->local))
             return true;
     }
     return false;
@@ -272,7 +341,12 @@ static uint32_t settle_existing(struct paths *p, uint64_t now_ms)
     for (size_t i = 0; i < p->count;) {
         struct path *path = &p->list[i];
 
-        if (is_sound(p, path)) {
+        path->cut = path->cut || is_away(p, path->uplink);
+        if (is_stale(p, path) && path->state == PATH_JOINING) {
+            drop(p, i);
+        } else if (is_stale(p, path) && is_replaced(p, path)) {
+            retire(p, i);
+        } else if (is_sound(p, path)) {
             if (path->state == PATH_DOOMED)
                 path->state = PATH_ESTABLISHED;
             i++;
@@ -465,8 +539,9 @@ static void on_subflow_closed(struct paths *p, const struct path_event *e)
     tell(p, path->uplink, path->state == PATH_JOINING ? "refused" : "lost",
          e->error ? strerror(e->error) : "");
     note_failure(p, path->uplink);
-    path_manager_remove(p->registry->manager, p->token, e->local_id);
     remove_path(p, (size_t)(path - p->list));
+    if (count_id(p, e->local_id) == 0)
+        path_manager_remove(p->registry->manager, p->token, e->local_id);
 }
 
 static void on_event(void *arg, const struct path_event *e)

@@ -21,7 +21,9 @@
 #define METERED_COMPARE_US (5 * SECOND_US)
 #define SEARCH_US 100000u /* while nothing is known, and an answer would tell much */
 #define DEAD_IDLE_US (2 * SECOND_US)
-#define DEAD_US 500000u     /* in search of a dead one that comes back */
+#define DEAD_US 500000u /* in search of a dead one that comes back */
+/* While none lives, and it did within so long, every moment counts. */
+#define ALL_DEAD_US (60 * SECOND_US)
 #define SHARE_OF_TRAFFIC 20 /* probes take at most a twentieth of it */
 /* When flows go on after a pause, an uplink is asked at once unless it was just now. */
 #define STALE_US (SECOND_US / 5)
@@ -172,6 +174,28 @@ static bool has_fallen_silent(const struct vital *v, uint64_t now_us)
     return v->packets_us && silent_us >= SILENCE_US && silent_us < AWAKE_US;
 }
 
+static bool one_lives(const struct vitals *all)
+{
+    for (size_t i = 0; i < uplinks_count(all->uplinks); i++) {
+        if (all->of[i].prober && health_of(&all->of[i])->verdict != HEALTH_DEAD)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t dead_interval_us(const struct vital *v, uint64_t now_us)
+{
+    if (is_awake(v->all, now_us))
+        return one_lives(v->all) ? DEAD_US : SEARCH_US;
+    if (one_lives(v->all))
+        return DEAD_IDLE_US;
+    if (now_us - health_of(v)->dead_us < ALL_DEAD_US)
+        return SEARCH_US;
+    return is_dear(uplinks_get(v->all->uplinks, v->uplink), &v->all->gauges->of[v->uplink])
+               ? DEAD_IDLE_US
+               : DEAD_US;
+}
+
 static uint64_t interval_us(const struct vital *v, uint64_t now_us)
 {
     const struct health *h = health_of(v);
@@ -182,7 +206,7 @@ static uint64_t interval_us(const struct vital *v, uint64_t now_us)
     if (h->verdict == HEALTH_PROBING)
         return now_us - h->first_sent_us < 3 * SECOND_US ? SEARCH_US : SECOND_US;
     if (h->verdict == HEALTH_DEAD)
-        return awake ? DEAD_US : DEAD_IDLE_US;
+        return dead_interval_us(v, now_us);
     if (!awake)
         return idle_interval_us(v);
     return has_fallen_silent(v, now_us) ? DENSE_US : interval_by_traffic_us(v);
@@ -216,14 +240,25 @@ static void set_timer(struct vital *v, uint64_t now_us)
     event_add(v->timer, &tv);
 }
 
+static void ask_all(struct vitals *all)
+{
+    for (size_t i = 0; i < uplinks_count(all->uplinks); i++) {
+        if (all->of[i].prober)
+            event_active(all->of[i].timer, 0, 0);
+    }
+}
+
 static void judge(struct vital *v, uint64_t now_us)
 {
     struct health *h = health_of(v);
     enum health_verdict before = h->verdict;
     bool doubtful = h->doubtful;
 
+    h->needed = !one_lives(v->all);
     if (!health_look(h, now_us))
         return;
+    if (h->verdict == HEALTH_DEAD && before != HEALTH_DEAD && !one_lives(v->all))
+        ask_all(v->all);
     if (h->doubtful && !doubtful)
         v->probed_us = 0; /* the next answer tells: ask at once */
     v->all->changed(v->all->arg, v->uplink, before, doubtful);

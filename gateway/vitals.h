@@ -7,7 +7,10 @@
  * at once when its packets stop coming. One that carries nothing is probed every 10 s, or every
  * 60 s where its data is metered, or its budget used up: 1.7 MB or 0.3 MB a day
  * (vitals_idle_bytes_per_day()). While flows run whose scheduler compares delays, it is every
- * second, or every 5 s: 17 or 3.4 MB, were it all day. */
+ * second, or every 5 s: 17 or 3.4 MB, were it all day.
+ *
+ * A dead one is asked every half second, or every 2 s while no flow carries anything. While none
+ * lives it is every 100 ms for a minute, then every half second, unless its data costs. */
 #ifndef GATEWAY_VITALS_H
 #define GATEWAY_VITALS_H
 

@@ -209,6 +209,26 @@ def test_all_uplinks_but_one_are_lost_again_and_again():
             assert received == sent
 
 
+@DIRECTION
+def test_a_subflow_that_has_waited_is_replaced(direction):
+    """The only uplink is silent: TCP waits ever longer before it sends again, and would wait on when
+    it is back. A new subflow there does not; the old one is gone."""
+    with Lab([Uplink("lte", down=20, up=20, delay=30)]) as lab, Bonded(lab) as bond:
+        wait_until_all_up(bond)
+        transfer, lte = Transfer(lab, direction, paced=True), lab.uplink("lte")
+        transfer.wait_for(100_000)
+        port = port_of_subflow(lab, lte)
+        lte.drop("both")
+        wait_for_state(bond, "lte", "dead", 5 * SLACK)
+        lte.drop(None)
+        wait_for(lambda: port_of_subflow(lab, lte) != port and
+                 [each["uplink"] for each in bond.flow()["subflows"]] == ["lte"], 5 * SLACK,
+                 "another subflow")
+        transfer.wait_for(100_000)
+        sent, received = transfer.finish()
+        assert received == sent
+
+
 # --- Two concentrators ----------------------------------------------------------------------------
 
 

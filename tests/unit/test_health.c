@@ -420,6 +420,20 @@ static void flapping_costs_time_and_is_forgiven(void **state)
     assert_in_range(time_to_return(), 100 * MS, 400 * MS);
 }
 
+/* There is nothing to go back to: each moment counts, and its past does not. */
+static void one_answer_is_enough_where_no_other_lives(void **state)
+{
+    answers(100, 20 * MS);
+    for (int i = 0; i < 6; i++) {
+        silence(SECOND);
+        assert_true(time_to_return() >= 100 * MS);
+        answers(50, 20 * MS);
+    }
+    silence(SECOND);
+    h.needed = true;
+    assert_in_range(time_to_return(), 20 * MS, 70 * MS);
+}
+
 /* ---- bad ---- */
 
 static void loss_degrades_and_heals(void **state)
@@ -612,6 +626,7 @@ int main(void)
         cmocka_unit_test_setup(a_caller_who_was_away_gets_time_to_read, start),
         cmocka_unit_test_setup(back_after_three_answers_and_150_ms, start),
         cmocka_unit_test_setup(flapping_costs_time_and_is_forgiven, start),
+        cmocka_unit_test_setup(one_answer_is_enough_where_no_other_lives, start),
         cmocka_unit_test_setup(loss_degrades_and_heals, start),
         cmocka_unit_test_setup(delay_degrades_and_heals, start),
         cmocka_unit_test_setup(time_may_stand_still_go_back_or_end, start),

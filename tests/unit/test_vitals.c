@@ -688,6 +688,29 @@ static void the_dead_are_searched(void **state)
     assert_in_range(now_us - back_us, 150 * MS, 1000 * MS);
 }
 
+/* No traffic wakes anybody then. The cheap ones are searched on when it lasts. */
+static void they_are_searched_densely_while_none_lives(void **state)
+{
+    be_up();
+    for (size_t i = 0; i < N; i++)
+        set_cut(i, true);
+    while (health(METERED)->verdict != HEALTH_DEAD) /* the last one to be asked */
+        pass(MS);
+    assert_in_range(sent_in(0, 10 * SECOND, false), 98, 102);
+    assert_in_range(sent_in(METERED, 10 * SECOND, false), 98, 102);
+    set_cut(1, false);
+    uint64_t back_us = now_us;
+    while (health(1)->verdict == HEALTH_DEAD)
+        pass(MS);
+    assert_in_range(now_us - back_us, 30 * MS, 150 * MS);
+    pass(10 * SECOND);
+    assert_in_range(sent_in(0, 10 * SECOND, false), 4, 6);
+    set_cut(1, true);
+    pass(200 * SECOND);
+    assert_in_range(sent_in(0, 10 * SECOND, false), 19, 21);
+    assert_in_range(sent_in(METERED, 10 * SECOND, false), 4, 6);
+}
+
 static void one_that_returns_is_asked_densely(void **state)
 {
     be_up();
@@ -783,6 +806,7 @@ int main(void)
         TEST(doubt_asks_densely),
         TEST(a_lost_probe_is_forgiven),
         TEST(the_dead_are_searched),
+        TEST(they_are_searched_densely_while_none_lives),
         TEST(one_that_returns_is_asked_densely),
         TEST(an_unknown_one_is_searched),
         TEST(the_gauge_shows_the_round_trip),
