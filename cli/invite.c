@@ -12,10 +12,12 @@
 #include "cli/provision.h"
 #include "cli/qr.h"
 #include "cli/terminal.h"
+#include "cli/view.h"
 #include "concentrator/egress.h"
 #include "config/concentrator_config.h"
 #include "config/draft.h"
 #include "config/edit.h"
+#include "core/control.h"
 #include "core/crypto.h"
 #include "core/link.h"
 #include "core/privilege.h"
@@ -30,11 +32,12 @@ static const char fresh_config[] =
 struct invitation {
     const char *config;
     const char *address; /* --address, or NULL */
-    bool force;
+    bool force, rotate, retire;
     struct draft draft;
     struct concentrator_config *loaded; /* NULL: the file is not there, or names no gateways */
     const struct peer_config *known;    /* the gateway, where the file has it */
     char key_path[PATH_MAX];
+    struct key_ring keys; /* what the file at key_path holds; the link has the last one */
     bool made_key;
     struct join_link link;
 };
@@ -180,7 +183,7 @@ static bool is_anothers(const struct invitation *v, const struct key *key)
 {
     for (size_t i = 0; v->loaded && i < v->loaded->n_peers; i++) {
         const struct peer_config *peer = &v->loaded->peers[i];
-        if (peer != v->known && memcmp(peer->key.id, key->id, KEY_ID) == 0)
+        if (peer != v->known && peer_config_has(peer, key->id))
             return true;
     }
     return false;
@@ -201,42 +204,58 @@ static const char *socket_of(const struct invitation *v)
     return v->loaded ? v->loaded->control_socket : role_concentrator.socket;
 }
 
-static int make_key(struct invitation *v)
+static int write_keys(struct invitation *v)
 {
     const struct provision_reader reader = {
         .user = user_of(v),
         .socket = socket_of(v),
         .like = v->loaded && v->loaded->n_peers > 0 ? v->loaded->peers[0].key_file : NULL};
-    int err = key_generate(&v->link.key);
 
-    if (err)
-        command_complain(&invite_command, "no randomness: %s", strerror(-err));
-    else
-        err = provision_key_write(&invite_command, v->key_path, &v->link.key, &reader);
-    v->made_key = !err;
-    return err ? EXIT_FAILED : EXIT_WELL;
+    return provision_keys_write(&invite_command, v->key_path, &v->keys, &reader) ? EXIT_FAILED
+                                                                                 : EXIT_WELL;
 }
 
-/* The link's key: the one that is there, or a new one. */
-static int settle_key(struct invitation *v)
+/* Behind those that are there. */
+static int add_key(struct invitation *v)
 {
-    struct key old;
+    int err = key_generate(&v->keys.keys[v->keys.n]);
+
+    if (err) {
+        command_complain(&invite_command, "no randomness: %s", strerror(-err));
+        return EXIT_FAILED;
+    }
+    v->keys.n++;
+    int code = write_keys(v);
+    v->made_key = code == EXIT_WELL;
+    return code;
+}
+
+/* The keys that are there; none where there is no file, or it does not matter. */
+static int read_keys(struct invitation *v)
+{
     char why[256];
 
     if (v->known)
         snprintf(v->key_path, sizeof(v->key_path), "%s", v->known->key_file);
     else if (provision_key_path(&invite_command, v->config, v->link.name, v->key_path))
         return EXIT_FAILED;
-    int err = v->force ? -ENOENT : key_load(&old, v->key_path, why, sizeof(why));
-    if (err == -ENOENT)
-        return make_key(v);
-    if (err) {
-        command_complain(&invite_command, "%s: %s; or make a new one with --force", v->key_path,
-                         why);
-        return EXIT_FAILED;
-    }
-    v->link.key = old;
-    key_wipe(&old);
+    int err = v->force ? 0 : key_ring_load(&v->keys, v->key_path, why, sizeof(why));
+    if (!err || err == -ENOENT)
+        return EXIT_WELL;
+    command_complain(&invite_command, "%s: %s; or make a new one with --force", v->key_path, why);
+    return EXIT_FAILED;
+}
+
+/* The link's key: the one that is there, or a new one. */
+static int settle_key(struct invitation *v)
+{
+    int code = read_keys(v);
+
+    if (!code && (v->keys.n == 0 || (v->rotate && v->keys.n < KEY_RING)))
+        code = add_key(v);
+    if (code)
+        return code;
+    v->link.key = v->keys.keys[v->keys.n - 1];
     if (!key_is_whole(&v->link.key)) {
         command_complain(
             &invite_command,
@@ -322,6 +341,20 @@ static int print_link(const struct invitation *v)
     return command_finish(code);
 }
 
+static void tell_of_known(const struct invitation *v)
+{
+    const char *name = v->link.name;
+
+    if (v->keys.n < KEY_RING)
+        fprintf(stderr, "Gateway \"%s\" is in %s already%s; its key is in %s.\n", name, v->config,
+                v->force ? ", and has a new key now" : "", v->key_path);
+    else
+        fprintf(stderr,
+                "Gateway \"%s\" has two keys, in %s. The link has the new one; the old one is good "
+                "until `bondway invite %s --retire`.\n",
+                name, v->key_path, name);
+}
+
 static int settle(struct invitation *v)
 {
     int code = settle_key(v);
@@ -329,8 +362,7 @@ static int settle(struct invitation *v)
     if (code)
         return code;
     if (v->known) {
-        fprintf(stderr, "Gateway \"%s\" is in %s already%s; its key is in %s.\n", v->link.name,
-                v->config, v->force ? ", and has a new key now" : "", v->key_path);
+        tell_of_known(v);
         return EXIT_WELL;
     }
     code = add_entry(v);
@@ -342,20 +374,93 @@ static int settle(struct invitation *v)
     return code;
 }
 
+static int reload(const struct invitation *v)
+{
+    return provision_reload(&invite_command, &role_concentrator, socket_of(v), v->config,
+                            v->link.name, true);
+}
+
 static int invite(struct invitation *v)
 {
-    int code = load(v);
+    int code = choose_address(v);
 
-    if (!code)
-        code = choose_address(v);
     if (!code)
         code = settle(v);
     if (code)
         return code;
-    int reloaded = provision_reload(&invite_command, &role_concentrator, socket_of(v), v->config,
-                                    v->link.name, true);
+    int reloaded = reload(v);
     code = print_link(v);
     return code ? code : reloaded;
+}
+
+/* ---- the end of an old key ---- */
+
+/* The running concentrator has seen the gateway use that key. */
+static bool is_in_use(const struct invitation *v, const struct key *key)
+{
+    struct json_object *status;
+    char why[256], id[KEY_ID_TEXT];
+    bool seen = false;
+
+    if (control_ask(socket_of(v), "status", &status, why, sizeof(why)))
+        return false;
+    key_format_id(key, id);
+    struct json_object *gateways = view_list(status, "gateways");
+    for (size_t i = 0; i < view_length(gateways); i++) {
+        struct json_object *keys = view_list(json_object_array_get_idx(gateways, i), "keys");
+        for (size_t j = 0; j < view_length(keys); j++) {
+            struct json_object *each = json_object_array_get_idx(keys, j);
+            seen |= strcmp(view_text(each, "id"), id) == 0 && view_has(each, "last_seen_s");
+        }
+    }
+    json_object_put(status);
+    return seen;
+}
+
+/* Not before the gateway has the new one: it would be shut out. */
+static int retire(struct invitation *v)
+{
+    struct key_ring *keys = &v->keys;
+    int code = read_keys(v);
+
+    if (code)
+        return code;
+    if (keys->n < KEY_RING) {
+        fprintf(stderr, "Gateway \"%s\" has one key: there is no old one.\n", v->link.name);
+        return EXIT_WELL;
+    }
+    if (!is_in_use(v, &keys->keys[1])) {
+        command_complain(&invite_command,
+                         "no running concentrator has seen \"%s\" use its new key: give the link "
+                         "to `bondway join --force` on the router first (`bondway invite %s` "
+                         "prints it again)",
+                         v->link.name, v->link.name);
+        return EXIT_FAILED;
+    }
+    keys->keys[0] = keys->keys[1];
+    keys->n = 1;
+    code = write_keys(v);
+    if (code)
+        return code;
+    fprintf(stderr, "The old key of gateway \"%s\" is good no more; its key is in %s.\n",
+            v->link.name, v->key_path);
+    return reload(v);
+}
+
+/* ---- the command ---- */
+
+static int carry_out(struct invitation *v)
+{
+    int code = load(v);
+
+    if (code)
+        return code;
+    if ((v->rotate || v->retire) && !v->known) {
+        command_complain(&invite_command, "%s has no gateway \"%s\"; invite it first", v->config,
+                         v->link.name);
+        return EXIT_USAGE;
+    }
+    return v->retire ? retire(v) : invite(v);
 }
 
 static int begin(struct invitation *v, const char *name)
@@ -367,14 +472,15 @@ static int begin(struct invitation *v, const char *name)
         return EXIT_USAGE;
     }
     memcpy(v->link.name, name, strlen(name) + 1);
-    int code = invite(v);
+    int code = carry_out(v);
     concentrator_config_free(v->loaded);
+    key_ring_wipe(&v->keys);
     draft_close(&v->draft);
     link_wipe(&v->link);
     return code;
 }
 
-enum { LONG_ADDRESS = 256, LONG_FORCE };
+enum { LONG_ADDRESS = 256, LONG_FORCE, LONG_ROTATE, LONG_RETIRE };
 
 static const struct command_option options[] = {
     {LONG_ADDRESS, "address", "HOST[:PORT]",
@@ -382,8 +488,33 @@ static const struct command_option options[] = {
      "address of its interfaces, and the port it listens on"},
     {'c', "config", "FILE", "the configuration; default /etc/bondway/concentrator.conf"},
     {LONG_FORCE, "force", NULL, "a new key, also for a gateway that is known: its old one ends"},
+    {LONG_ROTATE, "rotate", NULL, "a new key beside the old one: both are good"},
+    {LONG_RETIRE, "retire", NULL,
+     "then: the old one ends, and with it the flows that it\n"
+     "began. Not before the gateway has used the new one"},
     {0, NULL, NULL, NULL},
 };
+
+static void take_option(struct invitation *v, int option)
+{
+    switch (option) {
+    case LONG_ADDRESS:
+        v->address = optarg;
+        break;
+    case 'c':
+        v->config = optarg;
+        break;
+    case LONG_FORCE:
+        v->force = true;
+        break;
+    case LONG_ROTATE:
+        v->rotate = true;
+        break;
+    case LONG_RETIRE:
+        v->retire = true;
+        break;
+    }
+}
 
 static int run(int argc, char **argv)
 {
@@ -394,12 +525,11 @@ static int run(int argc, char **argv)
     for (int option; (option = command_next_option(&invite_command, argc, argv, &code));) {
         if (option < 0)
             return code;
-        if (option == LONG_ADDRESS)
-            v.address = optarg;
-        else if (option == 'c')
-            v.config = optarg;
-        else
-            v.force = true;
+        take_option(&v, option);
+    }
+    if (v.force + v.rotate + v.retire > 1) {
+        command_complain(&invite_command, "choose one of --force, --rotate and --retire");
+        return EXIT_USAGE;
     }
     code = command_operand(&invite_command, argc, argv, true, &name);
     return code ? code : begin(&v, name);

@@ -341,7 +341,10 @@ static int store(struct joining *j)
         if (code)
             return code;
     }
-    if (provision_key_write(&join_command, j->key_path, &j->link.key, &reader))
+    struct key_ring ring = {.keys = {j->link.key}, .n = 1};
+    int err = provision_keys_write(&join_command, j->key_path, &ring, &reader);
+    key_ring_wipe(&ring);
+    if (err)
         return EXIT_FAILED;
     int code = edit(j);
     if (code && !was_there)

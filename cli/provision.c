@@ -82,20 +82,23 @@ static struct file_owner owner_of_key(const struct provision_reader *reader)
     return owner;
 }
 
-int provision_key_write(const struct command *command, const char *path, const struct key *key,
-                        const struct provision_reader *reader)
+int provision_keys_write(const struct command *command, const char *path,
+                         const struct key_ring *ring, const struct provision_reader *reader)
 {
     const struct file_owner owner = owner_of_key(reader);
-    char line[KEY_TEXT + 1];
+    char lines[KEY_RING * KEY_TEXT + 1];
     struct file_draft file;
+    size_t len = 0;
 
-    key_format(key, line);
-    size_t len = strlen(line);
-    line[len++] = '\n';
-    int err = file_draft(&file, path, line, len, &owner);
+    for (size_t i = 0; i < ring->n; i++) {
+        key_format(&ring->keys[i], lines + len);
+        len += strlen(lines + len);
+        lines[len++] = '\n';
+    }
+    int err = file_draft(&file, path, lines, len, &owner);
     if (!err)
         err = file_publish(&file);
-    crypto_wipe(line, sizeof(line));
+    crypto_wipe(lines, sizeof(lines));
     if (err)
         command_complain(command, "%s: the key cannot be written: %s%s", path, strerror(-err),
                          err == -EACCES ? "; run this as root" : "");

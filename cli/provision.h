@@ -20,9 +20,9 @@ int provision_key_path(const struct command *command, const char *config, const 
 struct provision_reader {
     const char *user, *socket, *like;
 };
-/* Writes the file, mode 0600. Returns 0, or -errno after complaining. */
-int provision_key_write(const struct command *command, const char *path, const struct key *key,
-                        const struct provision_reader *reader);
+/* Writes the file, mode 0600, a line for each key. Returns 0, or -errno after complaining. */
+int provision_keys_write(const struct command *command, const char *path,
+                         const struct key_ring *ring, const struct provision_reader *reader);
 /* text as it stands between quotes in a configuration. Returns out. */
 const char *provision_quote(const char *text, char *out, size_t len);
 

@@ -303,6 +303,37 @@ static void print_gateways(const struct screen *screen, struct json_object *gate
     table_free(table);
 }
 
+/* Of gateways that have two: when the old one may go. */
+static void print_keys(const struct screen *screen, struct json_object *gateways)
+{
+    static const struct column columns[] = {
+        {"GATEWAY", false, 2, SHORTENS}, {"KEY", false, 0, LEAVES},
+        {"FLOWS", true, 0, LEAVES},      {"WARM", true, 1, LEAVES},
+        {"LAST SEEN", false, 0, LEAVES},
+    };
+    struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    bool any = false;
+
+    for (size_t i = 0; table && i < view_length(gateways); i++) {
+        struct json_object *gateway = json_object_array_get_idx(gateways, i);
+        struct json_object *keys = view_list(gateway, "keys");
+        for (size_t j = 0; view_length(keys) > 1 && j < view_length(keys); j++) {
+            struct json_object *key = json_object_array_get_idx(keys, j);
+            any = true;
+            view_add_text(table, gateway, "name");
+            view_add_text(table, key, "id");
+            view_add_count(table, key, "flows");
+            view_add_count(table, key, "warm");
+            add_last_seen(table, key);
+        }
+    }
+    if (any) {
+        print_heading(screen, "keys, the old one first");
+        table_print(table, screen);
+    }
+    table_free(table);
+}
+
 static void print_refusals(const struct screen *screen, struct json_object *answer)
 {
     struct json_object *refused = NULL;
@@ -328,6 +359,7 @@ static enum exit_code show_concentrator(struct json_object *answer, const struct
     snprintf(state, sizeof(state), "up, %" PRIu64 " worker%s", workers, workers == 1 ? "" : "s");
     print_headline(screen, answer, PAINT_GOOD, state);
     print_gateways(screen, view_list(answer, "gateways"));
+    print_keys(screen, view_list(answer, "gateways"));
     print_refusals(screen, answer);
     return EXIT_WELL;
 }

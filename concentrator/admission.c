@@ -97,7 +97,7 @@ static enum hello_verdict open_fixed(struct admission *a, const struct peers *pe
                                      struct greeting *g)
 {
     const struct peer *peer = peers_find(peers, g->flight + HELLO_SALT);
-    const struct key *key = peer ? &peer->config->key : &a->dummy;
+    const struct key *key = peer ? peer->key : &a->dummy;
 
     if (hello_derive(key, g->flight, &g->keys) < 0)
         return HELLO_BAD;
@@ -113,8 +113,7 @@ static bool is_fresh(const struct admission *a, const struct greeting *g, uint64
     uint64_t apart =
         now_ms > g->hello.time_ms ? now_ms - g->hello.time_ms : g->hello.time_ms - now_ms;
 
-    if (g->hello.has_token &&
-        token_valid(a->k_boot, g->peer->config->key.id, now_ms, g->hello.token))
+    if (g->hello.has_token && token_valid(a->k_boot, g->peer->key->id, now_ms, g->hello.token))
         return true;
     return boot_ms - a->started_boot_ms > START_UP_MS && apart <= FRESH_MS;
 }
@@ -140,7 +139,7 @@ static enum admission_verdict check_policy(struct greeting *g)
 static enum admission_verdict decide(struct admission *a, struct greeting *g, uint64_t boot_ms)
 {
     const uint8_t *salt = g->flight;
-    const uint8_t *id = g->peer->config->key.id;
+    const uint8_t *id = g->peer->key->id;
     /* As many as its dials can bring while a salt is kept. */
     size_t quota = (size_t)g->peer->limits.max_dials_per_second * (REPLAY_KEPT_MS / 1000);
 
@@ -182,7 +181,7 @@ int admission_reply(struct admission *a, const struct greeting *g, enum reply_ty
                     uint8_t code, uint16_t probe_port, uint64_t boot_ms, struct reply_keys *keys,
                     uint8_t *out)
 {
-    const struct key *key = &g->peer->config->key;
+    const struct key *key = g->peer->key;
     struct reply reply = {
         .type = (uint8_t)type,
         .code = code,

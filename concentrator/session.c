@@ -71,8 +71,7 @@ bool session_enter(struct session *s, enum session_state next)
     assert(states[from].next & (1u << next));
     if (comes && !room_take(&services->room))
         return false;
-    if (s->peer && !account_move(s->peer->account, states[from].place, states[next].place,
-                                 &s->peer->limits, clock_now_ms())) {
+    if (s->peer && !peer_move(s->peer, states[from].place, states[next].place, clock_now_ms())) {
         if (comes)
             room_leave(&services->room);
         return false;
@@ -108,7 +107,7 @@ void session_report(struct session *s)
         return;
     uint64_t in = relay_bytes_in(s->relay), out = relay_bytes_out(s->relay);
 
-    account_add_bytes(s->peer->account, in - s->reported_in, out - s->reported_out, clock_now_ms());
+    peer_add_bytes(s->peer, in - s->reported_in, out - s->reported_out, clock_now_ms());
     s->reported_in = in;
     s->reported_out = out;
 }

@@ -24,7 +24,8 @@ static const struct option_row peer_rows[] = {
      .max = 4095,
      .example = "\"/etc/bondway/home.key\"",
      PEER_AT(key_file),
-     .help = "The key that it shares with this concentrator, mode 0600; made by bondway keygen."},
+     .help = "The key that it shares with this concentrator, mode 0600; made by bondway keygen. It "
+             "may hold a second one, on a line of its own: either is accepted."},
     {.name = "max_flows",
      .kind = OPTION_INTEGER,
      .min = 1,
@@ -206,18 +207,32 @@ static void check_listen(struct option_file *file, const struct concentrator_con
     }
 }
 
+bool peer_config_has(const struct peer_config *peer, const uint8_t id[KEY_ID])
+{
+    for (size_t i = 0; i < peer->keys.n; i++) {
+        if (memcmp(peer->keys.keys[i].id, id, KEY_ID) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool share_a_key(const struct peer_config *a, const struct peer_config *b)
+{
+    for (size_t i = 0; i < a->keys.n; i++) {
+        if (peer_config_has(b, a->keys.keys[i].id))
+            return true;
+    }
+    return false;
+}
+
 static void check_gateways(struct option_file *file, struct concentrator_config *config)
 {
-    static const struct key none;
-
     option_check_unique(file, "gateways", "name", "gateway");
     for (size_t i = 0; i < config->n_peers; i++) {
         struct peer_config *peer = &config->peers[i];
-        option_load_key(file, "gateways", i, peer->key_file, &peer->key);
-        if (crypto_equal(&peer->key, &none, sizeof(none)))
-            continue;
+        option_load_keys(file, "gateways", i, peer->key_file, &peer->keys);
         for (size_t j = 0; j < i; j++) {
-            if (memcmp(peer->key.id, config->peers[j].key.id, KEY_ID) == 0)
+            if (share_a_key(peer, &config->peers[j]))
                 option_complain(file, option_find(file, "gateways", i, "key_file"),
                                 "gateway \"%s\" has the key of \"%s\"; make one of its own with "
                                 "bondway keygen",
@@ -261,7 +276,7 @@ void concentrator_config_free(struct concentrator_config *config)
     if (!config)
         return;
     for (size_t i = 0; i < config->n_peers; i++)
-        key_wipe(&config->peers[i].key);
+        key_ring_wipe(&config->peers[i].keys);
     option_free(rows, config);
     free(config);
 }

@@ -15,13 +15,16 @@
 struct peer_config {
     char name[NAME_MAX_LENGTH + 1];
     char *key_file;
-    struct key key;
+    struct key_ring keys; /* each of them holds */
     uint32_t max_flows;
     struct cidr *allow_destinations, *deny_destinations; /* malloced */
     size_t n_allow_destinations, n_deny_destinations;
     struct port_range *ports; /* malloced; none: any */
     size_t n_ports;
 };
+
+/* That id is one of its keys'. */
+bool peer_config_has(const struct peer_config *peer, const uint8_t id[KEY_ID]);
 
 struct option_row;
 

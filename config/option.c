@@ -405,23 +405,38 @@ void option_check_fixed(struct option_file *file, const struct option_row *rows,
     }
 }
 
-void option_load_key(struct option_file *file, const char *list, size_t index, const char *path,
-                     struct key *key)
+static void complain_of_key(struct option_file *file, const char *list, size_t index, int err,
+                            const char *why)
 {
     const config_setting_t *setting = option_find(file, list, index, "key_file");
-    char why[TEXT_MAX], shown[TEXT_MAX];
+    char shown[TEXT_MAX];
 
-    if (!path)
-        return;
-    int err = key_load(key, path, why, sizeof(why));
-    if (!err)
-        return;
     value_show(setting, shown, sizeof(shown));
     if (err == -ENOENT)
         option_complain(file, setting, "key file %s does not exist; make one with bondway keygen",
                         shown);
     else
         option_complain(file, setting, "key file %s: %s", shown, why);
+}
+
+void option_load_key(struct option_file *file, const char *list, size_t index, const char *path,
+                     struct key *key)
+{
+    char why[TEXT_MAX];
+    int err = path ? key_load(key, path, why, sizeof(why)) : 0;
+
+    if (err < 0)
+        complain_of_key(file, list, index, err, why);
+}
+
+void option_load_keys(struct option_file *file, const char *list, size_t index, const char *path,
+                      struct key_ring *ring)
+{
+    char why[TEXT_MAX];
+    int err = path ? key_ring_load(ring, path, why, sizeof(why)) : 0;
+
+    if (err < 0)
+        complain_of_key(file, list, index, err, why);
 }
 
 /* ---- documentation ---- */

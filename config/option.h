@@ -107,9 +107,11 @@ const config_setting_t *option_find(const struct option_file *file, const char *
 void option_check_unique(struct option_file *file, const char *list, const char *key,
                          const char *what);
 
-/* Loads the key that key_file of that element names; path may be NULL. */
+/* Loads the key, or the keys, in the file that key_file of that element names; path may be NULL. */
 void option_load_key(struct option_file *file, const char *list, size_t index, const char *path,
                      struct key *key);
+void option_load_keys(struct option_file *file, const char *list, size_t index, const char *path,
+                      struct key_ring *ring);
 
 /* For `--keys`: every row with its default and help. */
 void option_describe(const struct option_row *rows, FILE *out);

@@ -53,6 +53,11 @@ void key_wipe(struct key *key)
     crypto_wipe(key, sizeof(*key));
 }
 
+void key_ring_wipe(struct key_ring *ring)
+{
+    crypto_wipe(ring, sizeof(*ring));
+}
+
 void key_format(const struct key *key, char out[KEY_TEXT])
 {
     uint8_t raw[RAW];
@@ -70,6 +75,13 @@ void key_format(const struct key *key, char out[KEY_TEXT])
     *digit++ = base64url[bits << (6 - waiting) & 63];
     *digit = '\0';
     crypto_wipe(raw, sizeof(raw));
+}
+
+const char *key_format_id(const struct key *key, char out[KEY_ID_TEXT])
+{
+    for (size_t i = 0; i < KEY_ID; i++)
+        snprintf(out + 2 * i, 3, "%02x", key->id[i]);
+    return out;
 }
 
 /* Exactly DIGITS digits, then the end. */
@@ -135,31 +147,55 @@ static char *trim(char *text)
     return text;
 }
 
-/* Cuts text into its lines, and takes the one key among them. */
-static int read_lines(struct key *key, char *text, char *why, size_t why_len)
+/* What a file's keys are read into, and where the first was found. */
+struct reading {
+    struct key_ring *ring;
+    size_t max;
+    unsigned first_line;
+};
+
+/* The line that is number `number` in its file. */
+static int read_key(struct reading *r, const char *line, unsigned number, char *why, size_t why_len)
 {
-    unsigned number = 0, found = 0;
+    struct key_ring *ring = r->ring;
 
-    while (text) {
-        char *line = trim(strsep(&text, "\n"));
+    if (ring->n == r->max) {
+        snprintf(why, why_len, "line %u: a %s key (the first is in line %u): keep %s", number,
+                 r->max == 1 ? "second" : "third", r->first_line, r->max == 1 ? "one" : "two");
+        return -EINVAL;
+    }
+    struct key *key = &ring->keys[ring->n];
+    if (key_parse(key, line) < 0) {
+        snprintf(why, why_len, "line %u: %s", number, describe_bad_line(line));
+        return -EINVAL;
+    }
+    if (ring->n > 0 && memcmp(key->id, ring->keys[0].id, KEY_ID) == 0) {
+        snprintf(why, why_len, "line %u: the key of line %u again: remove one of them", number,
+                 r->first_line);
+        return -EINVAL;
+    }
+    if (ring->n++ == 0)
+        r->first_line = number;
+    return 0;
+}
 
-        number++;
+/* Cuts text into its lines, and takes the keys among them, `max` at the most. */
+static int read_lines(struct key_ring *ring, size_t max, char *text, char *why, size_t why_len)
+{
+    struct reading r = {.ring = ring, .max = max};
+
+    ring->n = 0;
+    for (unsigned number = 1; text; number++) {
+        const char *line = trim(strsep(&text, "\n"));
         if (*line == '\0' || *line == '#')
             continue;
-        if (found > 0) {
-            snprintf(why, why_len, "line %u: a second key (the first is in line %u): keep one",
-                     number, found);
-            return -EINVAL;
-        }
-        if (key_parse(key, line) < 0) {
-            snprintf(why, why_len, "line %u: %s", number, describe_bad_line(line));
-            return -EINVAL;
-        }
-        found = number;
+        int err = read_key(&r, line, number, why, why_len);
+        if (err < 0)
+            return err;
     }
-    if (found == 0)
+    if (ring->n == 0)
         snprintf(why, why_len, "holds no key: `bondway keygen` makes one");
-    return found > 0 ? 0 : -EINVAL;
+    return ring->n > 0 ? 0 : -EINVAL;
 }
 
 static int check_file(int fd, const char *path, char *why, size_t why_len)
@@ -210,7 +246,7 @@ static int read_text(int fd, char text[FILE_MAX + 2], char *why, size_t why_len)
     return 0;
 }
 
-int key_load(struct key *key, const char *path, char *why, size_t why_len)
+static int load(struct key_ring *ring, size_t max, const char *path, char *why, size_t why_len)
 {
     char text[FILE_MAX + 2];
     /* NONBLOCK: a named pipe must not hold the start up. */
@@ -226,10 +262,30 @@ int key_load(struct key *key, const char *path, char *why, size_t why_len)
     if (!err)
         err = read_text(fd, text, why, why_len);
     if (!err)
-        err = read_lines(key, text, why, why_len);
-    if (err)
-        key_wipe(key);
+        err = read_lines(ring, max, text, why, why_len);
     crypto_wipe(text, sizeof(text));
     close(fd);
+    return err;
+}
+
+int key_ring_load(struct key_ring *ring, const char *path, char *why, size_t why_len)
+{
+    int err = load(ring, KEY_RING, path, why, why_len);
+
+    if (err)
+        key_ring_wipe(ring);
+    return err;
+}
+
+int key_load(struct key *key, const char *path, char *why, size_t why_len)
+{
+    struct key_ring ring;
+    int err = load(&ring, 1, path, why, why_len);
+
+    if (err)
+        key_wipe(key);
+    else
+        *key = ring.keys[0];
+    key_ring_wipe(&ring);
     return err;
 }

@@ -10,12 +10,17 @@ static void load(const uint8_t *data, size_t size)
 {
     char path[64], why[200] = "";
     struct key key;
+    struct key_ring ring;
     int fd = memfd_create("key", MFD_CLOEXEC);
 
     must(fd != -1 && fchmod(fd, 0600) == 0);
     must(write(fd, data, size) == (ssize_t)size);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    must((key_load(&key, path, why, sizeof(why)) == 0) == (why[0] == '\0'));
+    int err = key_load(&key, path, why, sizeof(why));
+    must((err == 0) == (why[0] == '\0'));
+    why[0] = '\0';
+    must((key_ring_load(&ring, path, why, sizeof(why)) == 0) == (why[0] == '\0'));
+    must(err < 0 || (ring.n == 1 && memcmp(&ring.keys[0], &key, sizeof(key)) == 0));
     close(fd);
 }
 

@@ -43,6 +43,7 @@ class Concentrator:
             "allow_destinations": ["127.0.0.0/8", "::1", "10.66.0.0/16", "10.99.0.0/16"],
         }
         self.gateways = {}
+        self.new_keys = {}  # of some of them: a second one
         self.extra = {}
         self.add("home")
         self.process = None
@@ -57,7 +58,8 @@ class Concentrator:
         for name, key in self.gateways.items():
             path = self.directory / f"{name}.key"
             path.touch(mode=0o600)
-            path.write_text(key.text() + "\n")
+            keys = [key, self.new_keys[name]] if name in self.new_keys else [key]
+            path.write_text("".join(each.text() + "\n" for each in keys))
             fields = {"name": name, "key_file": str(path), **self.extra[name]}
             entries.append("{ " + " ".join(f"{k} = {json.dumps(v)};" for k, v in fields.items())
                            + " }")
@@ -112,8 +114,8 @@ class Concentrator:
         self.process.send_signal(signal.SIGHUP)
         wait_for(lambda: self.log().count("reload:") > seen, "the reload is in the log")
 
-    def gateway(self, name="home", host="127.0.0.1", **options):
-        return p.Gateway((host, PORT), self.gateways[name], **options)
+    def gateway(self, name="home", host="127.0.0.1", key=None, **options):
+        return p.Gateway((host, PORT), key or self.gateways[name], **options)
 
     @contextlib.contextmanager
     def welcomed(self, name="home", **options):

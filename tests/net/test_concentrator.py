@@ -607,15 +607,7 @@ def test_what_is_no_probe_stays_unanswered(conc):
 def test_probes_of_a_new_gateway_are_answered_after_reload(conc):
     conc.add("office")
     conc.reload()
-    key = conc.gateways["office"]
-
-    def answered():
-        with prober() as sock:
-            sock.settimeout(0.2)
-            sock.send(p.probe_request(key, bytes(12), 1, 2, 3))
-            with contextlib.suppress(socket.timeout):
-                return p.open_probe_answer(key, sock.recv(2000))[0] == 1
-    wait_for(answered, "the new key is known")
+    wait_for(lambda: is_answered(conc.gateways["office"]), "the new key is known")
 
 
 def test_udp_port_taken(make):
@@ -647,6 +639,8 @@ def test_status(conc):
     home, = status["gateways"]
     assert home["last_seen_s"] < 5
     del home["last_seen_s"]
+    assert home.pop("keys") == [{"id": conc.gateways["home"].id.hex(), "flows": 1, "warm": 0,
+                                 "last_seen_s": pytest.approx(2.5, abs=2.5)}]
     assert home == {"name": "home", "flows": 1, "warm": 0, "total": 1, "rx_bytes": 3,
                     "tx_bytes": 4, "refused": 0}
     assert status["refused"] == {"hello": 0, "replay": 0, "policy": 0, "limit": 0}
@@ -681,6 +675,67 @@ def test_another_key_ends_the_sessions_of_the_old_one(conc):
         assert ends_in_reset(old.sock)
         with conc.welcomed():
             pass
+
+
+def is_answered(key):
+    with prober() as sock:
+        sock.settimeout(0.2)
+        sock.send(p.probe_request(key, bytes(12), 1, 2, 3))
+        with contextlib.suppress(socket.timeout):
+            return p.open_probe_answer(key, sock.recv(2000))[0] == 1
+
+
+def test_a_new_key_takes_the_old_ones_place(make):
+    """Both are one gateway, with the limits of one. When the old one goes, what it has begun ends, and
+    nothing else; what the gateway has had stays its own."""
+    old, new = make.gateways["home"], p.Key.new()
+    make.extra["home"] = {"max_flows": 2}
+    conc = make.start()
+
+    def flows():
+        return [(key["id"], key["flows"]) for key in conc.figures()["keys"]]
+
+    with destination() as listening, conc.welcomed(key=old) as first:
+        port = port_of(listening)
+        assert first.open("127.0.0.1", port) == 0
+        conc.new_keys["home"] = new
+        conc.reload()
+        wait_for(lambda: is_answered(new) and is_answered(old), "probes of either are answered")
+        assert conc.figures()["keys"][1]["last_seen_s"] is None
+        with accept(listening), conc.welcomed(key=new) as second:
+            assert second.open("127.0.0.1", port) == 0
+            with accept(listening) as server:
+                assert flows() == [(old.id.hex(), 1), (new.id.hex(), 1)]
+                for key in old, new:
+                    with conc.gateway(key=key) as third:
+                        reply = third.welcome()
+                        assert (reply.type, reply.code) == (p.REFUSED, 3)
+                conc.gateways["home"] = conc.new_keys.pop("home")
+                conc.reload()
+                assert ends_in_reset(first.sock)
+                second.send_data(b"still here")
+                assert recv_exactly(server, 10) == b"still here"
+                wait_for(lambda: conc.figures()["flows"] == 1, "the old key's flow is over")
+                assert flows() == [(new.id.hex(), 1)] and conc.figures()["total"] == 2
+                wait_for(lambda: not is_answered(old), "the old key is forgotten")
+
+
+def test_keys_do_not_mix(make):
+    """An id with another one's secret, be it the same gateway's, and a HELLO for the second time: all
+    are strangers."""
+    old, new = make.gateways["home"], make.new_keys.setdefault("home", p.Key.new())
+    office = make.add("office")
+    conc = make.start()
+    with conc.welcomed(key=new) as good, contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(conc.gateway(key=p.Key(id_of.id, secret_of.secret)))
+                     for id_of, secret_of in [(old, new), (new, old), (new, office), (office, old)]]
+        for stranger in strangers:
+            stranger.sock.sendall(stranger.flight())
+        again = stack.enter_context(conc.gateway(key=new))
+        again.schedule = good.schedule
+        again.sock.sendall(again.flight())
+        assert all(ends_in_reset(each.sock) for each in [*strangers, again])
+    assert conc.ask()["refused"] == {"hello": 4, "replay": 1, "policy": 0, "limit": 0}
 
 
 def test_invalid_reload_changes_nothing(conc):

@@ -114,6 +114,36 @@ def test_the_same_link_again(conf):
     assert conf.read_text() == text
 
 
+def test_a_new_key_beside_the_old_one(conf):
+    """The old one stays good until it is retired: not before the gateway has used the new one."""
+    key = conf.parent / "home.key"
+    old = invite(conf, "home")
+    new = invite(conf, "home", "--rotate")
+    assert key_of(new) != key_of(old)
+    both = f"{key_of(old)}\n{key_of(new)}\n"
+    assert key.read_text() == both and stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert bondway("concentrator", "--check", "-c", conf).returncode == 0
+    for words in [], ["--rotate"]:
+        assert invite(conf, "home", *words) == new
+    assert_refused(bondway("invite", "home", "-c", conf, "--retire"), 1,
+                   'bondway invite: no running concentrator has seen "home" use its new key: give the '
+                   "link to `bondway join --force` on the router first (`bondway invite home` prints "
+                   "it again)\n")
+    assert key.read_text() == both
+    alone = invite(conf, "home", "--force")
+    assert key.read_text() == key_of(alone) + "\n"
+    assert_refused(bondway("invite", "home", "-c", conf, "--retire"), 0,
+                   'Gateway "home" has one key: there is no old one.\n')
+
+
+def test_keys_of_whom_and_which(conf):
+    for words in ["--rotate"], ["--retire"]:
+        assert_refused(bondway("invite", "home", "-c", conf, *words), 2,
+                       f'bondway invite: {conf} has no gateway "home"; invite it first\n')
+    assert_refused(bondway("invite", "cabin", "-c", conf, "--rotate", "--force"), 2,
+                   "bondway invite: choose one of --force, --rotate and --retire\n")
+
+
 def test_a_key_that_is_there_already(conf):
     """An invitation that was broken off has left it."""
     key = conf.parent / "home.key"

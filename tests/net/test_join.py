@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bonded import PORT, Bonded, Lab, find_program, wait_for
+from traffic import pair, read, wait_for_reset
 
 MINE = """# My router (1.
 lan_interfaces = ["br-lan"];
@@ -265,6 +266,46 @@ def test_a_new_router():
                                  "--lan", "br-lan", link.strip()], check=False)
         assert result.returncode == 0, result.stderr
         assert "  uplinks  lte\n  With one uplink there is nothing to bond yet" in result.stderr
+
+
+def test_a_new_key_in_three_commands():
+    """While both run. Who begins with the old key runs on until that is retired."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        bond.configure_gateway(key_file=bond.write("vps.key", bond.key_file.read_text()))
+        bond.start_concentrator()
+        bond.start_gateway()
+
+        def vps(*words):
+            return lab.vps.run([bond.program, "invite", "home", "-c", bond.concentrator_conf, *words],
+                               check=False)
+
+        def flows():
+            home, = bond.concentrator_status()["gateways"]
+            return [key["flows"] for key in home["keys"]]
+
+        def converse(client, server, word):
+            client.sendall(word)
+            assert read(server, len(word)) == word
+
+        old = pair(lab.client, lab.destinations[0])
+        link = vps("--rotate").stdout
+        assert vps("--retire").returncode == 1
+        lab.router.run([bond.program, "join", "--force", "-c", bond.gateway_conf], input=link)
+        wait_for(lambda: bond.station("vps")["state"] == "up", 10, "the new key is in use")
+        new = pair(lab.client, lab.destinations[0])
+        converse(*old, b"old")
+        assert flows() == [1, 1]
+        shown = lab.vps.run([bond.program, "status", "--socket", bond.concentrator_socket]).stdout
+        assert "keys, the old one first" in shown
+        result = vps("--retire")
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == ""
+        wait_for_reset(old[0])
+        converse(*new, b"new")
+        assert flows() == [1]
+        for end in *old, *new:
+            end.close()
+        bond.wait_until_over()
 
 
 def test_a_gateway_that_runs():

@@ -33,7 +33,7 @@ static inline struct concentrator_config *fixture_config(size_t n_peers)
     for (size_t i = 0; i < n_peers; i++) {
         struct peer_config *peer = &config->peers[i];
         snprintf(peer->name, sizeof(peer->name), "g%zu", i);
-        peer->key = fixture_key((unsigned)i);
+        peer->keys = (struct key_ring){.keys = {fixture_key((unsigned)i)}, .n = 1};
         peer->max_flows = 2;
     }
     return config;

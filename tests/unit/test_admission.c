@@ -89,7 +89,7 @@ static struct reply read_reply(struct fixture *f, enum reply_type type, uint8_t 
     struct reply_keys sent, keys;
     struct reply reply;
     uint8_t out[REPLY_MAX];
-    const struct key *key = &f->greeting.peer->config->key;
+    const struct key *key = f->greeting.peer->key;
 
     int len = admission_reply(f->admission, &f->greeting, type, code, 7171, boot_ms, &sent, out);
     assert_true(len >= REPLY_FIXED);

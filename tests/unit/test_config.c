@@ -748,7 +748,8 @@ static void concentrator_everything_set(void **state)
     assert_int_equal(config->n_peers, 2);
     assert_int_equal(config->peers[0].max_flows, 10);
     assert_cidr(&config->peers[0].allow_destinations[0], "10.1.0.0/16");
-    assert_memory_not_equal(config->peers[0].key.id, config->peers[1].key.id, KEY_ID);
+    assert_memory_not_equal(&config->peers[0].keys, &config->peers[1].keys,
+                            sizeof(config->peers[0].keys));
     concentrator_config_free(config);
 }
 

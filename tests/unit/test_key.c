@@ -173,6 +173,39 @@ static void test_load_content(void **state)
     expect_load(TEXT "\n\n" TEXT "\n", -EINVAL, "line 3: a second key (the first is in line 1)");
 }
 
+static void test_load_of_two(void **state)
+{
+    static const struct key_ring wiped;
+    struct key_ring ring;
+    struct key other;
+    char second[KEY_TEXT], text[KEY_TEXT], id[KEY_ID_TEXT], why[160];
+    char content[4 * KEY_TEXT];
+
+    assert_int_equal(key_generate(&other), 0);
+    key_format(&other, second);
+    snprintf(content, sizeof(content), "# the old one\n" TEXT "\n\n%s\n", second);
+    write_file(content, strlen(content), 0600);
+    assert_int_equal(key_ring_load(&ring, file, why, sizeof(why)), 0);
+    assert_int_equal(ring.n, 2);
+    key_format(&ring.keys[0], text);
+    assert_string_equal(text, TEXT);
+    assert_memory_equal(&ring.keys[1], &other, sizeof(other));
+    assert_string_equal(key_format_id(&ring.keys[0], id), "a0a1a2a3a4a5a6a7");
+    assert_int_equal(key_load(&other, file, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "line 4: a second key (the first is in line 2): keep one"));
+
+    write_file(TEXT "\n" TEXT "\n", strlen(TEXT "\n" TEXT "\n"), 0600);
+    assert_int_equal(key_ring_load(&ring, file, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "line 2: the key of line 1 again: remove one of them"));
+    assert_memory_equal(&ring, &wiped, sizeof(ring));
+
+    snprintf(content, sizeof(content), TEXT "\n%s\n" TEXT "\n", second);
+    write_file(content, strlen(content), 0600);
+    assert_int_equal(key_ring_load(&ring, file, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "line 3: a third key (the first is in line 1): keep two"));
+    assert_memory_equal(&ring, &wiped, sizeof(ring));
+}
+
 static void test_load_size(void **state)
 {
     char big[5000];
@@ -231,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_every_character),
         cmocka_unit_test(test_load_good),
         cmocka_unit_test(test_load_content),
+        cmocka_unit_test(test_load_of_two),
         cmocka_unit_test(test_load_size),
         cmocka_unit_test(test_load_permissions),
         cmocka_unit_test(test_load_no_file),

@@ -17,6 +17,14 @@ static struct peers *make(struct concentrator_config *config, const struct peers
     return peers;
 }
 
+/* By its key's number. */
+static const struct peer *find(const struct peers *peers, unsigned number)
+{
+    const struct key key = fixture_key(number);
+
+    return peers_find(peers, key.id);
+}
+
 static void every_gateway_is_found_by_its_id(void **state)
 {
     enum { MANY = 50 };
@@ -48,7 +56,7 @@ static void a_snapshot_lives_as_long_as_somebody_uses_it(void **state)
     struct peers *other = peers_ref(peers);
 
     peers_unref(peers);
-    assert_string_equal(peers_get(other, 0)->config->name, "g0");
+    assert_string_equal(find(other, 0)->config->name, "g0");
     peers_unref(other);
 }
 
@@ -58,10 +66,10 @@ static void reload_keeps_the_account_and_takes_the_limits(void **state)
     struct concentrator_config *config = fixture_config(3);
     struct account_figures figures;
 
-    account_add_bytes(peers_get(before, 0)->account, 5, 7, 1);
+    account_add_bytes(find(before, 0)->account, 5, 7, 1);
     config->peers[0].max_flows = 9;
     struct peers *now = make(config, before);
-    const struct peer *again = peers_find_again(now, peers_get(before, 0));
+    const struct peer *again = peers_find_again(now, find(before, 0));
     peers_unref(before);
     assert_int_equal(again->limits.max_flows, 9);
     account_read(again->account, &figures);
@@ -75,12 +83,80 @@ static void another_secret_or_none_is_another_gateway(void **state)
     struct peers *before = make(fixture_config(2), NULL);
     struct concentrator_config *config = fixture_config(1);
 
-    config->peers[0].key.secret[31] ^= 1;
+    config->peers[0].keys.keys[0].secret[31] ^= 1;
     struct peers *now = make(config, before);
-    assert_null(peers_find_again(now, peers_get(before, 0)));
-    assert_null(peers_find_again(now, peers_get(before, 1)));
+    assert_null(peers_find_again(now, find(before, 0)));
+    assert_null(peers_find_again(now, find(before, 1)));
     peers_unref(before);
     peers_unref(now);
+}
+
+/* Gateway g0 has the keys of these numbers, g1 that of number 9. */
+static struct concentrator_config *with_keys(size_t n, unsigned first, unsigned second)
+{
+    struct concentrator_config *config = fixture_config(2);
+
+    config->peers[0].keys =
+        (struct key_ring){.keys = {fixture_key(first), fixture_key(second)}, .n = n};
+    config->peers[1].keys.keys[0] = fixture_key(9);
+    return config;
+}
+
+static void two_keys_are_one_gateway(void **state)
+{
+    struct peers *peers = make(with_keys(2, 0, 1), NULL);
+    const struct peer *a = find(peers, 0), *b = find(peers, 1);
+    struct account_figures figures;
+
+    assert_int_equal(peers_count(peers), 2);
+    assert_ptr_equal(a->config, b->config);
+    assert_ptr_equal(a->account, b->account);
+    assert_ptr_not_equal(a->account, find(peers, 9)->account);
+    for (int i = 0; i < 2; i++) { /* its max_flows */
+        assert_true(peer_move(i ? b : a, ACCOUNT_OUTSIDE, ACCOUNT_GREETED, 1));
+        assert_true(peer_move(i ? b : a, ACCOUNT_GREETED, ACCOUNT_DIALING, 1));
+    }
+    assert_false(peer_move(b, ACCOUNT_OUTSIDE, ACCOUNT_GREETED, 1));
+    account_read(a->account, &figures);
+    assert_int_equal(figures.flows, 2);
+    account_read(b->key_account, &figures);
+    assert_int_equal(figures.flows, 1);
+    peers_unref(peers);
+}
+
+/* The old key alone, a new one beside it, the new one alone. */
+static void a_key_takes_anothers_place(void **state)
+{
+    struct peers *old = make(with_keys(1, 0, 0), NULL);
+    struct peers *both = make(with_keys(2, 0, 1), old);
+    struct peers *renewed = make(with_keys(1, 1, 0), both);
+
+    assert_ptr_equal(peers_find_again(both, find(old, 0)), find(both, 0));
+    assert_null(peers_find_again(renewed, find(both, 0)));
+    assert_ptr_equal(peers_find_again(renewed, find(both, 1)), find(renewed, 1));
+    assert_ptr_equal(find(renewed, 1)->account, find(old, 0)->account);
+    assert_ptr_equal(find(renewed, 1)->key_account, find(both, 1)->key_account);
+    assert_ptr_not_equal(find(both, 1)->key_account, find(both, 0)->key_account);
+    peers_unref(old);
+    peers_unref(both);
+    peers_unref(renewed);
+}
+
+/* What was counted for one must not be taken from the other. */
+static void a_key_that_goes_to_another_gateway_begins_anew(void **state)
+{
+    struct peers *together = make(with_keys(2, 0, 1), NULL);
+    struct peers *apart = make(fixture_config(2), together);
+    struct peers *again = make(with_keys(2, 0, 1), apart);
+
+    assert_non_null(peers_find_again(apart, find(together, 0)));
+    assert_null(peers_find_again(apart, find(together, 1)));
+    assert_ptr_not_equal(find(apart, 0)->account, find(apart, 1)->account);
+    assert_non_null(peers_find_again(again, find(apart, 0)));
+    assert_null(peers_find_again(again, find(apart, 1)));
+    peers_unref(together);
+    peers_unref(apart);
+    peers_unref(again);
 }
 
 static const struct account_limits limits = {
@@ -165,6 +241,9 @@ int main(void)
         cmocka_unit_test(a_snapshot_lives_as_long_as_somebody_uses_it),
         cmocka_unit_test(reload_keeps_the_account_and_takes_the_limits),
         cmocka_unit_test(another_secret_or_none_is_another_gateway),
+        cmocka_unit_test(two_keys_are_one_gateway),
+        cmocka_unit_test(a_key_takes_anothers_place),
+        cmocka_unit_test(a_key_that_goes_to_another_gateway_begins_anew),
         cmocka_unit_test(max_flows_binds_those_that_dial_or_relay),
         cmocka_unit_test(a_burst_may_be_greeted_but_not_stay),
         cmocka_unit_test(pending_dials_are_bounded),
