@@ -176,9 +176,8 @@ static void warn_of_restart(const struct concentrator_config *old,
         {"workers", old->workers == now->workers},
         {"control_socket", strcmp(old->control_socket, now->control_socket) == 0},
         {"metrics_listen", addr_equal(&old->metrics_listen, &now->metrics_listen)},
-        {"idle_timeout", old->idle_timeout_ms == now->idle_timeout_ms},
         {"max_unauthenticated", old->max_unauthenticated == now->max_unauthenticated},
-        {"half_closed_timeout", old->half_closed_timeout_ms == now->half_closed_timeout_ms},
+        {"packet_scheduler", strcmp(old->packet_scheduler, now->packet_scheduler) == 0},
     };
 
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {

@@ -33,11 +33,18 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static struct relay_limits relay_limits(const struct peers *peers)
+{
+    const struct concentrator_config *config = peers_config(peers);
+
+    return (struct relay_limits){.idle_ms = config->idle_timeout_ms,
+                                 .half_closed_ms = config->half_closed_timeout_ms};
+}
+
 int session_group_new(struct session_group **out, struct event_base *base, struct peers *peers,
                       struct session_services *services, session_group_drained *drained, void *arg)
 {
-    const struct concentrator_config *config = peers_config(peers);
-    const struct relay_limits limits = {config->idle_timeout_ms, config->half_closed_timeout_ms};
+    const struct relay_limits limits = relay_limits(peers);
     struct session_group *group = calloc(1, sizeof(*group));
 
     if (!group)
@@ -154,6 +161,7 @@ static bool move_peer(struct session *s, const struct peers *now)
 
 void session_group_reload(struct session_group *group, struct peers *peers)
 {
+    const struct relay_limits limits = relay_limits(peers);
     struct peers *before = group->peers;
 
     list_each(it, &group->live)
@@ -164,6 +172,7 @@ void session_group_reload(struct session_group *group, struct peers *peers)
     }
     /* Until the reaper comes, the closed ones still point to `before`: but nothing looks there. */
     group->peers = peers_ref(peers);
+    relay_group_set_limits(group->relays, &limits);
     peers_unref(before);
 }
 

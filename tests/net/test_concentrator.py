@@ -750,10 +750,24 @@ def test_invalid_reload_changes_nothing(conc):
             pass
 
 
+def test_timeouts_change_for_running_flows(conc):
+    with destination() as listening, conc.welcomed() as gateway:
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        gateway.send(p.FIN)
+        with accept(listening) as server:
+            assert server.recv(1) == b""
+            conc.options["half_closed_timeout"] = "1s"
+            conc.reload()
+            assert ends_in_reset(gateway.sock)
+    assert "has changed" not in conc.log()
+
+
 def test_what_needs_a_restart_is_said(conc):
-    conc.options["workers"] = 3
+    conc.options.update(workers=3, packet_scheduler="default")
     conc.reload()
-    wait_for(lambda: "workers has changed: that takes effect after a restart" in conc.log(), "said")
+    for option in "workers", "packet_scheduler":
+        wait_for(lambda: f"{option} has changed: that takes effect after a restart" in conc.log(),
+                 "said")
     assert "listen has changed" not in conc.log()
 
 
