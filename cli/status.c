@@ -218,6 +218,7 @@ static void print_flow_counts(const struct screen *screen, struct json_object *a
             view_count(flows, "total"));
     print_count(screen, flows, "failed", "failed");
     print_count(screen, flows, "direct", "direct");
+    print_count(screen, flows, "refused", "refused");
     print_count(screen, flows, "tcp_fallback", "without MPTCP");
     fputc('\n', screen->out);
 }

@@ -62,11 +62,15 @@ static int apply_ruleset(struct gateway *g, const struct gateway_config *config,
         return -ENOMEM;
     write(config, plan, out);
     fclose(out);
+    tally_read(g->tally);
     int err = text ? guard_nft(g->guard, text, why, why_len) : -ENOMEM;
     free(text);
-    if (!err)
-        g->plan = *plan;
-    return err;
+    if (err)
+        return err;
+    g->plan = *plan;
+    if (write != intercept_write_plan)
+        tally_begin_anew(g->tally);
+    return 0;
 }
 
 static int change_ruleset(struct gateway *g, write_ruleset *write,
@@ -536,7 +540,10 @@ static void on_accepted(void *arg, int fd, const struct addr *client)
 static struct json_object *answer_status(void *arg)
 {
     struct gateway *g = arg;
+    struct tally_counts by_nftables = tally_read(g->tally);
 
+    g->totals.direct = by_nftables.direct;
+    g->totals.refused = by_nftables.refused;
     return report_status(&g->flow_context, &g->gauges, g->ledger, &g->totals,
                          clock_now_ms() - g->started_ms, g->interception == INTERCEPT_ALL);
 }
@@ -938,6 +945,8 @@ static int start_ruleset(struct gateway *g)
 {
     int err = ruleset_new(&g->ruleset, g->base, on_table_lost, g);
 
+    if (!err)
+        err = tally_new(&g->tally);
     if (err)
         log_error(LABEL, "cannot watch nftables: %s", strerror(-err));
     return err;
@@ -1047,6 +1056,7 @@ static int stop(struct gateway *g)
     web_free(g->web);
     control_free(g->control);
     ruleset_free(g->ruleset);
+    tally_free(g->tally);
     events_free(g->events);
     listener_free(g->listeners[0]);
     listener_free(g->listeners[1]);

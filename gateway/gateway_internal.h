@@ -20,6 +20,7 @@
 #include "gateway/ledger.h"
 #include "gateway/report.h"
 #include "gateway/routes.h"
+#include "gateway/tally.h"
 #include "gateway/truth.h"
 #include "gateway/unproxied.h"
 #include "gateway/vitals.h"
@@ -45,6 +46,7 @@ struct gateway {
     struct uplinks *uplinks;
     struct routes *routes;
     struct ruleset *ruleset;
+    struct tally *tally;
     struct unproxied *unproxied; /* NULL: not asked for */
     struct ledger *ledger;       /* NULL: no uplink has a budget */
     struct clock_told time;

@@ -9,7 +9,8 @@
 #include "config/gateway_config.h"
 #include "gateway/steering.h"
 
-#define INTERCEPT_TABLE "inet bondway"
+#define INTERCEPT_TABLE_NAME "bondway"
+#define INTERCEPT_TABLE "inet " INTERCEPT_TABLE_NAME
 
 /* What changes while the table stands. */
 struct intercept_plan {

@@ -134,6 +134,7 @@ struct json_object *report_status(const struct flow_context *c, struct gauges *g
     add_int(flows, "total", totals->total);
     add_int(flows, "failed", totals->failed);
     add_int(flows, "direct", totals->direct);
+    add_int(flows, "refused", totals->refused);
     add_int(flows, "tcp_fallback", totals->tcp_fallback);
     json_object_object_add(o, "flows", flows);
     return o;

@@ -8,7 +8,7 @@
 #include "gateway/ledger.h"
 
 struct flow_totals {
-    uint64_t active, total, failed, direct, tcp_fallback;
+    uint64_t active, total, failed, direct, refused, tcp_fallback;
 };
 
 /* Both return a new object, or NULL when memory is short. */

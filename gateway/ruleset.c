@@ -19,7 +19,6 @@ struct ruleset {
     void *arg;
 };
 
-/* INTERCEPT_TABLE without its family, inet. */
 static bool is_ours(const struct nlmsghdr *message)
 {
     const struct nfgenmsg *family = mnl_nlmsg_get_payload(message);
@@ -31,7 +30,7 @@ static bool is_ours(const struct nlmsghdr *message)
     {
         if (mnl_attr_get_type(attribute) == NFTA_TABLE_NAME)
             return mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) == 0 &&
-                   strcmp(mnl_attr_get_str(attribute), strchr(INTERCEPT_TABLE, ' ') + 1) == 0;
+                   strcmp(mnl_attr_get_str(attribute), INTERCEPT_TABLE_NAME) == 0;
     }
     return false;
 }

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "gateway/intercept.h"
+#include "gateway/tally.h"
 
 bool steering_wanted(const struct gateway_config *config)
 {
@@ -137,11 +138,11 @@ static void write_cards(const struct rule_config *rule, FILE *out)
 static void write_verdict(const struct rule_config *rule, size_t number, FILE *out)
 {
     if (rule->action == RULE_REFUSE)
-        fprintf(out, " reject with tcp reset\n");
-    else if (rule->action == RULE_DIRECT && rule->n_order > 0)
+        fprintf(out, " goto " TALLY_REFUSED "\n");
+    else if (rule->action == RULE_DIRECT)
         fprintf(out, " goto direct%zu\n", number);
     else
-        fprintf(out, " %s\n", rule->action == RULE_DIRECT ? "accept" : "return");
+        fprintf(out, " return\n");
 }
 
 enum clients { CLIENTS_ANY, CLIENTS_NETWORKS, CLIENTS_CARDS };
@@ -234,10 +235,12 @@ void steering_write_chains(const struct gateway_config *config, FILE *out)
         write_addresses(&config->rules[i], i, false, out);
         write_addresses(&config->rules[i], i, true, out);
         write_ports(&config->rules[i], i, out);
-        if (config->rules[i].action == RULE_DIRECT && config->rules[i].n_order > 0)
+        if (config->rules[i].action == RULE_DIRECT)
             fprintf(out, "  chain direct%zu { }\n", i);
     }
     if (n > 0) {
+        fprintf(out, "  chain " TALLY_DIRECT " { counter; }\n"
+                     "  chain " TALLY_REFUSED " { counter reject with tcp reset; }\n");
         fprintf(out, "  chain rules {\n");
         for (size_t i = 0; i < n; i++) {
             write_rule(&config->rules[i], i, false, out);
@@ -260,9 +263,12 @@ void steering_write_choices(const struct gateway_config *config, const struct ca
 {
     for (size_t i = 0; i < config->n_rules; i++) {
         const struct rule_config *rule = &config->rules[i];
-        if (rule->action != RULE_DIRECT || rule->n_order == 0)
+        if (rule->action != RULE_DIRECT)
             continue;
-        fprintf(out, "flush chain " INTERCEPT_TABLE " direct%zu\n", i);
+        fprintf(out,
+                "flush chain " INTERCEPT_TABLE " direct%zu\n"
+                "add rule " INTERCEPT_TABLE " direct%zu jump " TALLY_DIRECT "\n",
+                i, i);
         write_choice(i, false, choose(rule, carriers->of[0]), out);
         write_choice(i, true, choose(rule, carriers->of[1]), out);
         fprintf(out, "add rule " INTERCEPT_TABLE " direct%zu accept\n", i);

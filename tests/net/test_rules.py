@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import socket
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -171,10 +172,16 @@ def test_a_direct_flow_stays_where_it_is():
             assert read(far, 9) == b"and after"
 
 
+def by_nftables(bond: Bonded) -> Tuple[int, int]:
+    flows = bond.status()["flows"]
+    return flows["direct"], flows["refused"]
+
+
 @FAMILIES
 def test_what_is_refused(family):
     """The client learns it at once, as of a port where nobody listens. It is refused, and what is
-    direct is direct, without a concentrator, too."""
+    direct is direct, without a concentrator, too. Both are counted, over a reload and the loss of
+    our table."""
     with Lab(destinations=(0, 0, 0)) as lab, Ways(lab, family) as ways, \
             Bonded(lab, bank_and_shop(lab)) as bond:
         def refused(host: Host) -> bool:
@@ -186,6 +193,12 @@ def test_what_is_refused(family):
         assert ways.now() == ["bond", "lte", "lte"]
         # The bank's rule comes first.
         connect_and_close(lab, lab.destinations[1], family, 25)
+        assert by_nftables(bond) == (3, 1)
+        bond.gateway.send_signal(signal.SIGHUP)
+        bond.wait_for_log("reload: done")
+        lab.router.run(["nft", "delete", "table", "inet", "bondway"])
+        bond.wait_for_log("putting it back")
+        assert by_nftables(bond) == (3, 1)
         bond.kill_concentrator()
         wait_for(lambda: not bond.status()["intercepting"], 20, "the end of interception")
         ways.wait_for("dsl", "lte", "lte")

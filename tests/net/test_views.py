@@ -16,7 +16,8 @@ CONCENTRATOR = {"name": str, "address": str, "state": str, "rtt_ms": NUMBER, "wa
 GATEWAY_STATUS = {
     "role": str, "version": str, "uptime_s": NUMBER, "scheduler": str,
     "concentrators": [CONCENTRATOR], "uplinks": [UPLINK],
-    "flows": {"active": int, "total": int, "failed": int, "direct": int, "tcp_fallback": int},
+    "flows": {"active": int, "total": int, "failed": int, "direct": int, "refused": int,
+              "tcp_fallback": int},
 }
 SUBFLOW = {"uplink": str, "role": str, "state": str, "rtt_ms": NUMBER, "rx_bytes": int,
            "tx_bytes": int}

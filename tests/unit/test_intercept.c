@@ -20,6 +20,7 @@
 #include "gateway/nft.h"
 #include "gateway/routes.h"
 #include "gateway/rules.h"
+#include "gateway/tally.h"
 #include "tests/unit/netns.h"
 #include "tests/unit/pairs.h"
 
@@ -498,12 +499,21 @@ static void assert_fates(const struct lab *lab, const int far[2], uint32_t *seed
     rules_free(rules);
 }
 
-/* nftables and our own matcher agree, whatever the rules; and the same while new connections are
- * not taken, but those that would be go direct. */
+static void assert_counted(struct tally *tally, const size_t met[3])
+{
+    struct tally_counts counted = tally_read(tally);
+
+    assert_int_equal(counted.direct, met[RULE_DIRECT]);
+    assert_int_equal(counted.refused, met[RULE_REFUSE]);
+}
+
+/* nftables and our own matcher agree, whatever the rules; and what became of how many is known,
+ * although tables are made anew, or lost. */
 static void nftables_obeys_the_rules(void **state)
 {
     static const struct carriers all = {{3, 3}};
     static struct steered s;
+    struct tally *tally;
     size_t met[3] = {0};
     uint32_t seed = 1;
     struct lab lab;
@@ -520,13 +530,21 @@ static void nftables_obeys_the_rules(void **state)
     lab.config.direct_mark = 0xf000;
     lab.config.n_uplinks = 2;
     lab.config.rules = s.rules;
+    assert_int_equal(tally_new(&tally), 0);
     for (int round = 0; round < ROUNDS; round++) {
         lab.config.n_rules = 1 + (size_t)round % RULES;
         for (size_t i = 0; i < lab.config.n_rules; i++)
             make_rule(&s, i, &seed);
         load_plan(&lab, TABLE_ALL, true, round % 2 ? &all : &no_carriers);
+        tally_begin_anew(tally);
         assert_fates(&lab, far, &seed, met);
+        assert_counted(tally, met);
+        load_plan(&lab, TABLE_ALL, false, round % 3 ? &all : &no_carriers);
+        assert_counted(tally, met);
     }
+    load(&lab, TABLE_NONE);
+    assert_counted(tally, met);
+    tally_free(tally);
     assert_true(met[RULE_PROXY] > ROUNDS && met[RULE_DIRECT] > ROUNDS / 2 &&
                 met[RULE_REFUSE] > ROUNDS / 2);
     close(far[1]);
