@@ -25,6 +25,10 @@
 #define WAIT_MS 10000
 /* A reset has to be noticed at once, also where nobody reads. */
 #define NOTICED_MS 100
+/* But behind what has left already it is sent as a record, which may have to wait for so long, and
+ * behind more than so much it is not. */
+#define PATIENCE_MS 1000
+#define RESET_BACKLOG 65536
 
 enum layout { PLAIN, SEALED, HALF };
 static const char *const layout_names[] = {"plain", "sealed", "half"};
@@ -450,11 +454,27 @@ static void be_in_conversation(struct world *w, struct end *self, struct end *ot
     UNTIL(w, self->received == 5000 && other->received == 5000);
 }
 
+static int unsent(struct world *w, const struct end *self)
+{
+    int n = 0;
+
+    ioctl(relay_far_fd(w->relays[self == &w->server].relay), SIOCOUTQ, &n);
+    return n;
+}
+
+/* Where windows grow slowly, as on Linux 6.1, nothing moves for a while long before all is full. */
+static void until_blocked(struct world *w, const struct end *self)
+{
+    until_still(w);
+    if (w->layout == SEALED)
+        UNTIL(w, unsent(w, self) > RESET_BACKLOG);
+}
+
 static void be_blocked(struct world *w, struct end *self, struct end *other)
 {
     other->appetite = 0;
     self->goal = 100 << 20;
-    until_still(w);
+    until_blocked(w, self);
     self->goal = self->sent;
 }
 
@@ -467,7 +487,7 @@ static void be_blocked_both_ways(struct world *w, struct end *self, struct end *
 {
     self->appetite = other->appetite = 0;
     self->goal = other->goal = 100 << 20;
-    until_still(w);
+    until_blocked(w, self);
     self->goal = self->sent;
     other->goal = other->sent;
 }
@@ -565,6 +585,28 @@ static void resets_travel(void **state)
             }
         }
     }
+}
+
+/* All that the client sent has left; the server does not take it, and so the reset behind it. */
+static void a_reset_waits_for_what_is_ahead_of_it(void **state)
+{
+    struct world w;
+
+    world_start(&w, SEALED, PAIR_TCP, PAIR_MPTCP);
+    w.server.appetite = 0;
+    w.client.goal = 600000;
+    UNTIL(&w, relay_bytes_out(w.relays[0].relay) == w.client.goal && unsent(&w, &w.client) == 0);
+    uint64_t at_ms = clock_now_ms();
+    mptcp_reset(w.client.fd);
+    w.client.fd = -1;
+    UNTIL(&w, all_ended(&w));
+    assert_in_range(w.relays[1].ended_ms - at_ms, 0, PATIENCE_MS + NOTICED_MS);
+    assert_int_equal(w.relays[0].why, RELAY_END_NEAR_RESET);
+    assert_int_equal(w.relays[1].why, RELAY_END_FAR_RESET);
+    w.server.appetite = 1 << 20;
+    UNTIL(&w, w.server.error);
+    assert_int_equal(w.server.error, ECONNRESET);
+    world_end(&w);
 }
 
 /* ---- a sealed relay, whose far end the test plays ---- */
@@ -1283,6 +1325,7 @@ int main(void)
         cmocka_unit_test(slow_readers_get_everything),
         cmocka_unit_test(a_blocked_direction_holds_one_buffer),
         cmocka_unit_test(resets_travel),
+        cmocka_unit_test(a_reset_waits_for_what_is_ahead_of_it),
         cmocka_unit_test(reset_record_comes_behind_the_data),
         cmocka_unit_test(truncation_is_a_reset),
         cmocka_unit_test(refuses_what_may_not_come),
