@@ -321,6 +321,23 @@ def run_side_by_side(runner: Runner, label: str, files: Sequence[Path],
     runner.run_all(label, run, files)
 
 
+# How much of each, where nobody says: more than a usual run has time for.
+ATTACKS = {"BONDWAY_ATTACK_SECONDS": "20", "BONDWAY_ATTACK_STRIDE": "1",
+           "BONDWAY_STALLED_FLOWS": "1000", "BONDWAY_STALLED_SECONDS": "300"}
+
+
+def run_attack(runner: Runner) -> None:
+    """Attacks at full length, with those that wait for a limit of time, or for a quiet machine."""
+    environment = {**lab(runner),
+                   **{name: os.environ.get(name, value) for name, value in ATTACKS.items()}}
+    net = ROOT / "tests/net"
+    run_side_by_side(runner, "attack: what is sent, and when",
+                     [net / "attack_replays.py", net / "test_hostile_concentrator.py",
+                      net / "test_hostile_gateway.py"], environment)
+    for what, name in (("in numbers", "test_attack.py"), ("what time tells", "attack_timing.py")):
+        runner.run(f"attack: {what}", read_pytest, *PYTEST, net / name, **environment)
+
+
 def run_fuzz(runner: Runner) -> None:
     directory = runner.build("fuzz") / "tests/fuzz"
     seconds = int(os.environ.get("FUZZ_SECONDS", "10"))
@@ -372,10 +389,10 @@ STEPS: Dict[str, Callable[[Runner], None]] = {
     "scenarios": program("scenarios", "tests/bench/scenarios", "--json", LOGS / "scenarios.json"),
     "overflow": program("overflow", "tests/bench/overflow"),
     "schedulers": program("schedulers", "tests/bench/schedulers"),
-    "package": run_package, "browser": run_browser, "kernels": run_kernels,
+    "attack": run_attack, "package": run_package, "browser": run_browser, "kernels": run_kernels,
 }
 USUAL = [name for name in STEPS if name not in
-         ("cross", "bench", "heal", "scenarios", "overflow", "schedulers", "package", "browser",
+         ("cross", "bench", "heal", "scenarios", "overflow", "schedulers", "attack", "package", "browser",
           "kernels")]
 
 

@@ -28,7 +28,8 @@ def ip(*words):
 class Concentrator:
     """One that runs, on a configuration that can be changed."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, hosts=("127.0.0.1", "[::1]")):
+        self.host = hosts[0]
         self.program = PROGRAM
         self.wrapper = []  # a command that runs it
         self.directory = directory
@@ -36,7 +37,7 @@ class Concentrator:
         self.socket = directory / "control.sock"
         self.log_file = directory / "log"
         self.options = {
-            "listen": [f"127.0.0.1:{PORT}", f"[::1]:{PORT}"],
+            "listen": [f"{host}:{PORT}" for host in hosts],
             "workers": 2,
             "control_socket": str(self.socket),
             "hello_timeout": f"{int(HELLO_TIMEOUT * 1000)}ms",
@@ -114,8 +115,8 @@ class Concentrator:
         self.process.send_signal(signal.SIGHUP)
         wait_for(lambda: self.log().count("reload:") > seen, "the reload is in the log")
 
-    def gateway(self, name="home", host="127.0.0.1", key=None, **options):
-        return p.Gateway((host, PORT), key or self.gateways[name], **options)
+    def gateway(self, name="home", host=None, key=None, **options):
+        return p.Gateway((host or self.host, PORT), key or self.gateways[name], **options)
 
     @contextlib.contextmanager
     def welcomed(self, name="home", **options):
@@ -134,6 +135,26 @@ class Concentrator:
             self.process.kill()
             self.process.wait()
             raise
+
+
+@contextlib.contextmanager
+def concentrator(directory, **options):
+    """One that still may be configured, and started; ends well, whatever happened."""
+    c = Concentrator(directory, **options)
+    try:
+        yield c
+    finally:
+        if c.process and c.process.poll() is None:
+            c.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                c.process.wait(2)
+            if c.process.poll() is None:
+                c.process.terminate()
+            assert c.process.wait(5) == 0, c.log()
+        log = c.log()
+        assert "Sanitizer" not in log and "runtime error" not in log, log
+        for key in c.gateways.values():
+            assert key.text()[9:] not in log and key.secret.hex() not in log
 
 
 @contextlib.contextmanager

@@ -1,12 +1,10 @@
 """Fixtures for the tests that have a concentrator alone (alone.py)."""
-import contextlib
 import ctypes
 import os
-import subprocess
 
 import pytest
 
-from alone import Concentrator, ip
+from alone import concentrator, ip
 
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -36,19 +34,8 @@ def namespace():
 @pytest.fixture
 def make(namespace, tmp_path):
     """A concentrator that the test still may configure; ends well, whatever happened."""
-    c = Concentrator(tmp_path)
-    yield c
-    if c.process and c.process.poll() is None:
-        c.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            c.process.wait(2)
-        if c.process.poll() is None:
-            c.process.terminate()
-        assert c.process.wait(5) == 0, c.log()
-    log = c.log()
-    assert "Sanitizer" not in log and "runtime error" not in log, log
-    for key in c.gateways.values():
-        assert key.text()[9:] not in log and key.secret.hex() not in log
+    with concentrator(tmp_path) as c:
+        yield c
 
 
 @pytest.fixture

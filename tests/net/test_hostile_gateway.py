@@ -40,7 +40,7 @@ def sent(conc, what, flight, source="", end=False):
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, p.IPPROTO_MPTCP)
     if source:
         sock.bind((source, 0))
-    sock.connect(("127.0.0.1", PORT))
+    sock.connect((conc.host, PORT))
     sock.sendall(flight)
     if end:
         sock.shutdown(socket.SHUT_WR)
@@ -48,14 +48,16 @@ def sent(conc, what, flight, source="", end=False):
 
 
 class Session:
-    """What a gateway sends: a HELLO, an OPEN, and data. Its HELLO alone tells of what comes behind."""
+    """What a gateway sends: a HELLO, an OPEN, data, and the end of it. token: or None. time_ms: its
+    clock's."""
 
-    def __init__(self, conc, listening, token, name="home", data=b"question"):
+    def __init__(self, conc, listening, token, name="home", data=b"question", time_ms=None):
         self.key = conc.gateways[name]
         self.schedule = p.Schedule(self.key, os.urandom(32))
         sealer = p.cipher(p.CHACHA20_POLY1305, self.schedule.c2s)
-        self.hello = p.hello_flight(self.schedule, p.CHACHA20_POLY1305, int(time.time() * 1000),
-                                    p.tlv(p.TOKEN_TLV, token))
+        self.hello = p.hello_flight(self.schedule, p.CHACHA20_POLY1305,
+                                    int(time.time() * 1000) if time_ms is None else time_ms,
+                                    p.tlv(p.TOKEN_TLV, token) if token else b"")
         to = p.open_payload(p.SEALED, "127.0.0.1", port_of(listening))
         self.open = p.seal_record(sealer, 0, p.OPEN, to)
         self.data = p.seal_record(sealer, 1, p.DATA, data)
