@@ -47,14 +47,30 @@ void gauge_sample(struct gauge *g, const struct uplinks *uplinks, const struct u
     g->sampled_ms = now_ms;
 }
 
-/* A welcome that was under way when it died came within so long. */
+/* A welcome that was under way when the last answer came, or when it died, came within so long. */
 #define WELCOME_LATE_MS 2000
+
+/* Where answers came after the death it was alive for a while, and nothing was outlived. */
+static bool outlives_probes(const struct health *h, uint64_t now_ms)
+{
+    uint64_t since_us = h->answered_us > h->dead_us ? h->answered_us : h->dead_us;
+
+    return h->verdict == HEALTH_DEAD && now_ms > since_us / 1000 + WELCOME_LATE_MS;
+}
+
+void gauge_welcomed(struct gauge *g, uint64_t now_ms)
+{
+    g->welcomed_ms = now_ms;
+    g->tcp_works = g->welcomed = true;
+    if (outlives_probes(&g->health, now_ms))
+        g->outlived_us = g->health.dead_us;
+}
 
 /* The concentrator has welcomed us there although its probes had ceased. */
 static bool outlived_probes(const struct gauge *g)
 {
-    return g->health.verdict == HEALTH_DEAD &&
-           g->welcomed_ms > g->health.dead_us / 1000 + WELCOME_LATE_MS;
+    return g->health.verdict == HEALTH_DEAD && g->outlived_us &&
+           g->outlived_us == g->health.dead_us;
 }
 
 void gauge_join_failed(struct gauge *g)
@@ -64,7 +80,7 @@ void gauge_join_failed(struct gauge *g)
     if (g->health.verdict == HEALTH_UP)
         g->mptcp = MPTCP_STRIPPED;
     else if (outlived_probes(g))
-        g->welcomed_ms = 0; /* dead after all */
+        g->outlived_us = 0; /* dead after all */
 }
 
 static bool probes_are_blocked(const struct gauge *g)

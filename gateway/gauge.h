@@ -26,6 +26,7 @@ struct gauge {
     bool welcomed;        /* likewise, and the concentrator itself answered, not its kernel alone */
     uint32_t rtt_us;      /* smoothed as in RFC 6298; 0: never measured */
     uint64_t welcomed_ms; /* when a trunk was last welcomed that began there; 0: never */
+    uint64_t outlived_us; /* which death (health.dead_us) a welcome has belied; 0: none */
     uint32_t starting;    /* trunks that dial there, or carry the first bytes of a flow */
     enum mptcp_truth mptcp;
     uint32_t failed_joins;       /* in a row, of all connections */
@@ -46,6 +47,8 @@ void gauge_rtt(struct gauge *gauge, uint32_t rtt_us);
 /* An uplink with another address may be another network: forget what was measured (all but
  * what counts connections, and health, which is vitals' to forget). */
 void gauge_forget(struct gauge *gauge);
+/* A trunk that began there was welcomed. */
+void gauge_welcomed(struct gauge *gauge, uint64_t now_ms);
 /* A connection's further subflow there failed. Where all do, while the uplink lives, something on
  * the way refuses them: as good as stripped. */
 void gauge_join_failed(struct gauge *gauge);

@@ -246,10 +246,7 @@ static void challenged(struct trunk *t)
 
 static void welcomed(struct trunk *t)
 {
-    struct gauge *gauge = &t->context->gauges->of[t->first_uplink];
-
-    gauge->welcomed_ms = clock_now_ms();
-    gauge->tcp_works = gauge->welcomed = true;
+    gauge_welcomed(&t->context->gauges->of[t->first_uplink], clock_now_ms());
     t->station->probe_port = t->greeting->reply.probe_port;
     if (t->paths)
         paths_allow_joins(t->paths);

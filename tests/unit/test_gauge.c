@@ -330,6 +330,46 @@ static void blocked_probes_say_nothing(void **state)
     assert_int_equal(gauge_verdict(&g), HEALTH_DEAD);
 }
 
+/* A provider begins to block probes: the concentrator's own word belies the death. */
+static void a_welcome_outlives_the_probes(void **state)
+{
+    struct uplink up = {.state = UPLINK_UP};
+    struct gauge g = {.health = {.verdict = HEALTH_DEAD,
+                                 .answered_us = 9500000,
+                                 .dead_us = 10000000,
+                                 .reason = "no answer for 9 s"}};
+
+    gauge_welcomed(&g, 12000); /* it was under way */
+    assert_int_equal(gauge_verdict(&g), HEALTH_DEAD);
+    gauge_welcomed(&g, 12001);
+    assert_int_equal(gauge_verdict(&g), HEALTH_UP);
+    assert_string_equal(gauge_reason(&g, &up), "answers no probes: is UDP let through?");
+    g.health.answered_us = 20000000; /* let through again: it lives on until that is sure */
+    assert_int_equal(gauge_verdict(&g), HEALTH_UP);
+    for (int i = 0; i < 4; i++)
+        gauge_join_failed(&g);
+    assert_int_equal(gauge_verdict(&g), HEALTH_DEAD); /* after all */
+    gauge_welcomed(&g, 22001);
+    assert_int_equal(gauge_verdict(&g), HEALTH_UP);
+    g.health.dead_us = 30000000; /* it was back, and another death is another matter */
+    assert_int_equal(gauge_verdict(&g), HEALTH_DEAD);
+}
+
+/* It flaps: back for so short a time that its probes have not proved it, which let a trunk through;
+ * and gone again. */
+static void a_welcome_between_two_losses_outlives_nothing(void **state)
+{
+    struct gauge g = {
+        .health = {.verdict = HEALTH_DEAD, .dead_us = 10000000, .answered_us = 13000000}};
+
+    gauge_welcomed(&g, 13050);
+    assert_int_equal(gauge_verdict(&g), HEALTH_DEAD);
+    gauge_welcomed(&g, 15000);
+    assert_int_equal(gauge_verdict(&g), HEALTH_DEAD);
+    gauge_welcomed(&g, 15001);
+    assert_int_equal(gauge_verdict(&g), HEALTH_UP);
+}
+
 static void the_schedule_knows_the_dead_and_the_doubtful(void **state)
 {
     static const struct uplink_config config;
@@ -434,6 +474,8 @@ int main(void)
         cmocka_unit_test(an_unproved_uplink_is_not_crowded_with_starts),
         cmocka_unit_test(the_probes_decide),
         cmocka_unit_test(blocked_probes_say_nothing),
+        cmocka_unit_test(a_welcome_outlives_the_probes),
+        cmocka_unit_test(a_welcome_between_two_losses_outlives_nothing),
         cmocka_unit_test(the_schedule_knows_the_dead_and_the_doubtful),
         cmocka_unit_test(the_saturated_need_help),
         cmocka_unit_test(truths_have_names),
