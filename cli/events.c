@@ -180,7 +180,9 @@ static bool on_line(void *arg, struct json_object *event)
     struct request *request = arg;
 
     if (request->json)
-        fprintf(stdout, "%s\n", control_text(event));
+        fprintf(stdout, "%s\n",
+                json_object_to_json_string_ext(event, JSON_C_TO_STRING_PLAIN |
+                                                          JSON_C_TO_STRING_NOSLASHESCAPE));
     else
         events_print(&request->page, event, &request->screen);
     request->lost = fflush(stdout) == 0 ? 0 : errno;

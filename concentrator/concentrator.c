@@ -18,6 +18,7 @@
 #include "core/clock.h"
 #include "core/control.h"
 #include "core/daemon.h"
+#include "core/document.h"
 #include "core/events.h"
 #include "core/log.h"
 #include "core/mptcp.h"
@@ -66,15 +67,12 @@ static struct json_object *answer_status(void *arg)
 static struct json_object *answer_flows(void *arg)
 {
     struct concentrator *c = arg;
-    struct json_object *all = json_object_new_array();
+    struct document d = {.depth = 0};
 
-    for (size_t i = 0; all && i < c->n_workers; i++) {
-        struct json_object *some = worker_flows(c->workers[i]);
-        for (size_t j = 0; some && j < json_object_array_length(some); j++)
-            json_object_array_add(all, json_object_get(json_object_array_get_idx(some, j)));
-        json_object_put(some);
-    }
-    return all;
+    document_open_list(&d, NULL);
+    for (size_t i = 0; i < c->n_workers; i++)
+        worker_flows(c->workers[i], &d);
+    return document_finish(&d);
 }
 
 static int begin_events(void *arg, struct control_client *client, bool follow)
@@ -113,14 +111,12 @@ static const struct web_page pages[] = {
 /* What becomes of the concentrator itself. */
 static void tell(struct concentrator *c, const char *what, const char *reason)
 {
-    struct event_note note = {.kind = "concentrator",
-                              .name = "",
-                              .what = what,
-                              .reason = reason,
-                              .figures = json_object_new_object()};
+    struct event_note note = {.kind = "concentrator", .name = "", .what = what, .reason = reason};
+    struct document figures = {.depth = 0};
 
-    json_object_object_add(note.figures, "gateways",
-                           json_object_new_int64((int64_t)peers_count(c->peers)));
+    document_open_object(&figures, NULL);
+    document_add_number(&figures, "gateways", peers_count(c->peers));
+    note.figures = document_finish(&figures);
     events_add(c->events, &note);
 }
 

@@ -112,26 +112,23 @@ void session_report(struct session *s)
     s->reported_out = out;
 }
 
-struct json_object *session_describe(const struct session *s)
+void session_describe(const struct session *s, struct document *flows)
 {
-    struct json_object *flow = json_object_new_object();
     uint64_t in = s->relay ? relay_bytes_in(s->relay) : 0;
     uint64_t out = s->relay ? relay_bytes_out(s->relay) : 0;
     double age = (double)(clock_now_ms() - s->accepted_ms) / 1000;
-    char to[ADDR_TEXT], from[ADDR_TEXT];
+    char text[ADDR_TEXT];
 
-    if (!flow)
-        return NULL;
-    json_object_object_add(flow, "gateway", json_object_new_string(s->peer->config->name));
-    json_object_object_add(flow, "source", json_object_new_string(addr_format(&s->source, from)));
-    json_object_object_add(flow, "destination",
-                           json_object_new_string(addr_format(&s->destination, to)));
-    json_object_object_add(flow, "state", json_object_new_string(states[s->state].name));
-    json_object_object_add(flow, "sealed", json_object_new_boolean(s->mode == OPEN_SEALED));
-    json_object_object_add(flow, "age_s", json_object_new_double(age));
-    json_object_object_add(flow, "rx_bytes", json_object_new_int64((int64_t)in));
-    json_object_object_add(flow, "tx_bytes", json_object_new_int64((int64_t)out));
-    return flow;
+    document_open_object(flows, NULL);
+    document_add_text(flows, "gateway", s->peer->config->name);
+    document_add_text(flows, "source", addr_format(&s->source, text));
+    document_add_text(flows, "destination", addr_format(&s->destination, text));
+    document_add_text(flows, "state", states[s->state].name);
+    document_add_bool(flows, "sealed", s->mode == OPEN_SEALED);
+    document_add_decimal(flows, "age_s", age, 3);
+    document_add_number(flows, "rx_bytes", in);
+    document_add_number(flows, "tx_bytes", out);
+    document_close(flows);
 }
 
 const char *session_held_back(uint32_t held, char out[HELD_BACK_TEXT])

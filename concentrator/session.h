@@ -8,12 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <event2/event.h>
-#include <json-c/json.h>
 
 #include "concentrator/admission.h"
 #include "concentrator/lobby.h"
 #include "concentrator/peers.h"
 #include "concentrator/room.h"
+#include "core/document.h"
 
 /* What was turned away since the start, by cause. */
 struct refusals {
@@ -56,8 +56,8 @@ void session_group_retire(struct session_group *group);
 void session_group_drain(struct session_group *group);
 /* Adds what running sessions have carried to their gateways' accounts. */
 void session_group_report(struct session_group *group);
-/* A JSON array of the flows that run; NULL: out of memory. */
-struct json_object *session_group_flows(const struct session_group *group);
+/* Adds the flows that run to a list. */
+void session_group_flows(const struct session_group *group, struct document *list);
 size_t session_group_count(const struct session_group *group);
 
 #endif

@@ -204,17 +204,12 @@ size_t session_group_count(const struct session_group *group)
     return group->n_live;
 }
 
-struct json_object *session_group_flows(const struct session_group *group)
+void session_group_flows(const struct session_group *group, struct document *list)
 {
-    struct json_object *flows = json_object_new_array();
-
-    if (!flows)
-        return NULL;
     list_each(it, &group->live)
     {
         const struct session *s = list_entry(it, struct session, node);
         if (s->state == SESSION_DIALING || s->state == SESSION_RELAYING)
-            json_object_array_add(flows, session_describe(s));
+            session_describe(s, list);
     }
-    return flows;
 }

@@ -98,7 +98,7 @@ enum account_place session_place(const struct session *s);
 void session_set_deadline(struct session *s, uint32_t ms);
 void session_count_refusal(struct session *s, atomic_ulong *counter);
 void session_report(struct session *s); /* bytes, to the account */
-struct json_object *session_describe(const struct session *s);
+void session_describe(const struct session *s, struct document *flows);
 
 /* " held_back=N" for a line whose log_limit held back N others, "" for none. Returns out. */
 #define HELD_BACK_TEXT 24

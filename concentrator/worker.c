@@ -39,7 +39,7 @@ struct worker {
     pthread_cond_t obeyed;
     unsigned orders, obeying; /* enum order, or-ed: waiting, and under way */
     struct peers *next_peers;
-    struct json_object *flows;
+    struct document *flows; /* of the one who waits for them */
 };
 
 static void on_accepted(void *arg, int fd, const struct addr *peer)
@@ -108,7 +108,7 @@ static void obey(struct worker *w, unsigned orders)
     if (orders & ORDER_REPORT)
         session_group_report(w->sessions);
     if (orders & ORDER_FLOWS)
-        w->flows = session_group_flows(w->sessions);
+        session_group_flows(w->sessions, w->flows);
     obey_doors(w, orders);
     if (orders & ORDER_STOP)
         event_base_loopbreak(w->base);
@@ -312,13 +312,12 @@ void worker_report(struct worker *w)
     wait_until_obeyed(w, ORDER_REPORT);
 }
 
-struct json_object *worker_flows(struct worker *w)
+void worker_flows(struct worker *w, struct document *list)
 {
+    w->flows = list;
     give_order(w, ORDER_FLOWS);
     wait_until_obeyed(w, ORDER_FLOWS);
-    struct json_object *flows = w->flows;
     w->flows = NULL;
-    return flows;
 }
 
 static void stop(struct worker *w)

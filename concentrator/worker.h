@@ -4,7 +4,6 @@
 #define CONCENTRATOR_WORKER_H
 
 #include <stdbool.h>
-#include <json-c/json.h>
 
 #include "concentrator/handover.h"
 #include "concentrator/peers.h"
@@ -31,12 +30,12 @@ void worker_drain(struct worker *worker); /* session_group_drain() */
 /* Its listening sockets and its echo are closed, and it goes on as session_group_retire() says. */
 void worker_retire(struct worker *worker);
 void worker_resume(struct worker *worker); /* after worker_pause() */
-/* These wait for the worker, which never blocks for long: up to date accounts; a JSON array of its
- * flows, or NULL when memory is short. */
+/* These wait for the worker, which never blocks for long: up to date accounts; its flows, added to
+ * a list. */
 void worker_report(struct worker *worker);
 /* Accepts no more, and has heard what there was to hear. */
 void worker_pause(struct worker *worker);
-struct json_object *worker_flows(struct worker *worker);
+void worker_flows(struct worker *worker, struct document *list);
 
 /* Copies its listening descriptors, at most max; they stay its own. Returns how many. While it is
  * paused, or does not run. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/control_internal.h"
+#include "core/document.h"
 #include "core/hangup.h"
 #include "core/list.h"
 
@@ -96,11 +97,11 @@ static void client_close(struct control_client *client)
 
 static struct json_object *answer_error(const char *text)
 {
-    struct json_object *answer = json_object_new_object();
+    struct document d = {.depth = 0};
 
-    if (answer)
-        json_object_object_add(answer, "error", json_object_new_string(text));
-    return answer;
+    document_open_object(&d, NULL);
+    document_add_text(&d, "error", text);
+    return document_finish(&d);
 }
 
 /* The name may be any bytes; what is answered is text. */
@@ -127,15 +128,6 @@ static bool is_command(const struct control_command *command, const char *reques
         return false;
     *follow = command->begin && strcmp(request + len, " follow") == 0;
     return *follow || request[len] == '\0';
-}
-
-const char *control_text(struct json_object *document)
-{
-    /* Seconds and milliseconds to three places, not to 17. */
-    json_c_set_serialization_double_format("%.3f", JSON_C_OPTION_THREAD);
-    return json_object_to_json_string_ext(document, JSON_C_TO_STRING_PLAIN |
-                                                        JSON_C_TO_STRING_NOSLASHESCAPE |
-                                                        JSON_C_TO_STRING_NOZERO);
 }
 
 static bool client_make_room(struct control_client *client, size_t len)
@@ -217,13 +209,14 @@ static bool client_begin(struct control_client *client)
 /* Takes answer. */
 static void client_answer(struct control_client *client, struct json_object *answer)
 {
-    const char *text = answer ? control_text(answer) : NULL;
+    char *text = document_write(answer);
 
+    json_object_put(answer);
     if (text && client_begin(client))
         control_write(client, text, strlen(text));
     else
         client_close(client);
-    json_object_put(answer);
+    free(text);
 }
 
 static void on_hangup(struct hangup *hangup)

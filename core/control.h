@@ -50,9 +50,6 @@ void control_write(struct control_client *client, const char *line, size_t len);
 /* Keeps it beyond control_begin. ended() is called once, from the event loop or control_free(),
  * when it has hung up or is cut off. Returns 0, or -EBUSY when 16 are kept already, or -errno. */
 int control_keep(struct control_client *client, void (*ended)(void *arg), void *arg);
-/* A document in one line, as answers are written: fractions to three places. Valid as long as the
- * document is not changed; NULL: out of memory. */
-const char *control_text(struct json_object *document);
 
 /* The client's side, blocking for up to about 5 s, for the command line. Returns 0 and the document
  * (the caller's to put), or -errno and why[]: -ENOENT or -ECONNREFUSED when no program answers

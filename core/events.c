@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "core/clock.h"
+#include "core/document.h"
 #include "core/events_limit.h"
 #include "core/list.h"
 
@@ -50,47 +51,47 @@ static const char *format_wall(uint64_t wall_ms, char out[TIME_TEXT])
     return out;
 }
 
-static void add_text(struct json_object *event, const char *key, const char *text)
+static void add_text(struct document *d, const char *key, const char *text)
 {
-    json_object_object_add(event, key, json_object_new_string(text ? text : ""));
+    document_add_text(d, key, text ? text : "");
 }
 
-/* All but its number, which it gets when it is heard. NULL: out of memory. */
+/* With room for what is known when it is heard: its number, and how many were held back. Takes the
+ * figures. NULL: out of memory. */
 static struct json_object *describe(const struct event_note *note)
 {
-    struct json_object *event = json_object_new_object();
+    struct document d = {.depth = 0};
     char time_text[TIME_TEXT];
 
-    if (!event) {
-        json_object_put(note->figures);
-        return NULL;
-    }
-    json_object_object_add(event, "seq", NULL);
-    add_text(event, "time", format_wall(clock_wall_ms(), time_text));
-    json_object_object_add(event, "boot_s", json_object_new_double((double)clock_boot_ms() / 1000));
-    add_text(event, "kind", note->kind);
-    add_text(event, "name", note->name);
-    add_text(event, "what", note->what);
-    add_text(event, "before", note->before);
-    add_text(event, "reason", note->reason);
+    document_open_object(&d, NULL);
+    document_add_number(&d, "seq", 0);
+    add_text(&d, "time", format_wall(clock_wall_ms(), time_text));
+    document_add_decimal(&d, "boot_s", (double)clock_boot_ms() / 1000, 3);
+    add_text(&d, "kind", note->kind);
+    add_text(&d, "name", note->name);
+    add_text(&d, "what", note->what);
+    add_text(&d, "before", note->before);
+    add_text(&d, "reason", note->reason);
     if (note->figures && json_object_object_length(note->figures) > 0)
-        json_object_object_add(event, "figures", note->figures);
+        document_add_document(&d, "figures", note->figures);
     else
         json_object_put(note->figures);
-    return event;
+    document_add_number(&d, "held", 0);
+    return document_finish(&d);
 }
 
 /* Its line, so short that the ring is bounded. NULL: out of memory. */
 static char *write_line(struct json_object *event)
 {
     static const char *const dispensable[] = {"figures", "reason"};
-    const char *text = control_text(event);
+    char *text = document_write(event);
 
     for (size_t i = 0; i < 2 && text && strlen(text) > LINE_LONGEST; i++) {
+        free(text);
         json_object_object_del(event, dispensable[i]);
-        text = control_text(event);
+        text = document_write(event);
     }
-    return text && strlen(text) <= LINE_LONGEST ? strdup(text) : NULL;
+    return text;
 }
 
 /* Takes event. left_out: how many before it were not heard. */
@@ -98,9 +99,10 @@ static void publish(struct events *events, struct json_object *event, uint32_t l
 {
     uint64_t seq = events->newest + 1;
 
-    json_object_object_add(event, "seq", json_object_new_int64((int64_t)seq));
-    if (left_out > 0)
-        json_object_object_add(event, "held", json_object_new_int64(left_out));
+    json_object_set_int64(json_object_object_get(event, "seq"), (int64_t)seq);
+    json_object_set_int64(json_object_object_get(event, "held"), left_out);
+    if (left_out == 0)
+        json_object_object_del(event, "held");
     char *line = write_line(event);
     json_object_put(event);
     if (!line)

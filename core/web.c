@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/control.h"
+#include "core/document.h"
 #include "core/list.h"
 #include "core/listener.h"
 
@@ -170,10 +170,11 @@ static void on_accepted(void *arg, int fd, const struct addr *peer)
 
 int web_add_json(struct evbuffer *out, struct json_object *document)
 {
-    const char *text = document ? control_text(document) : NULL;
+    char *text = document_write(document);
     int err = text && evbuffer_add_printf(out, "%s\n", text) >= 0 ? 0 : -ENOMEM;
 
     json_object_put(document);
+    free(text);
     return err;
 }
 

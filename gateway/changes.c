@@ -3,31 +3,20 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/document.h"
 #include "core/log.h"
 
-static void add_text(struct json_object *figures, const char *key, const char *text)
-{
-    json_object_object_add(figures, key, json_object_new_string(text));
-}
-
 /* Nothing, where it was never measured. */
-static void add_rtt(struct json_object *figures, uint32_t rtt_us)
+static void add_rtt(struct document *figures, uint32_t rtt_us)
 {
-    char text[32];
-
-    snprintf(text, sizeof(text), "%.1f", rtt_us / 1000.0);
     if (rtt_us)
-        json_object_object_add(figures, "rtt_ms", json_object_new_double_s(rtt_us / 1000.0, text));
+        document_add_decimal(figures, "rtt_ms", rtt_us / 1000.0, 1);
 }
 
-static void add_loss(struct json_object *figures, uint32_t permille)
+static void add_loss(struct document *figures, uint32_t permille)
 {
-    char text[32];
-
-    snprintf(text, sizeof(text), "%.1f", permille / 10.0);
     if (permille)
-        json_object_object_add(figures, "loss_percent",
-                               json_object_new_double_s(permille / 10.0, text));
+        document_add_decimal(figures, "loss_percent", permille / 10.0, 1);
 }
 
 static bool is_change(const struct uplink_told *told, const struct uplink_told *now)
@@ -55,12 +44,14 @@ void changes_uplink(struct events *events, struct uplink_told *told, const struc
                               .name = uplink->config->name,
                               .what = uplink_state_name(now.state),
                               .before = told->told ? uplink_state_name(told->state) : NULL,
-                              .reason = moved ? "another address" : now.reason,
-                              .figures = json_object_new_object()};
+                              .reason = moved ? "another address" : now.reason};
+    struct document figures = {.depth = 0};
+    document_open_object(&figures, NULL);
     if (now.address.family)
-        add_text(note.figures, "address", addr_format_ip(&now.address, text));
-    add_rtt(note.figures, gauge->rtt_us);
-    add_loss(note.figures, gauge->health.loss_permille);
+        document_add_text(&figures, "address", addr_format_ip(&now.address, text));
+    add_rtt(&figures, gauge->rtt_us);
+    add_loss(&figures, gauge->health.loss_permille);
+    note.figures = document_finish(&figures);
     events_add(events, &note);
     *told = now;
 }
@@ -68,15 +59,15 @@ void changes_uplink(struct events *events, struct uplink_told *told, const struc
 void changes_path(struct events *events, const struct uplink *uplink, const char *what,
                   const char *reason, uint32_t token)
 {
-    struct event_note note = {.kind = "path",
-                              .name = uplink_name(uplink),
-                              .what = what,
-                              .reason = reason,
-                              .figures = json_object_new_object()};
+    struct event_note note = {
+        .kind = "path", .name = uplink_name(uplink), .what = what, .reason = reason};
+    struct document figures = {.depth = 0};
     char text[16];
 
     snprintf(text, sizeof(text), "%08x", token);
-    add_text(note.figures, "connection", text);
+    document_open_object(&figures, NULL);
+    document_add_text(&figures, "connection", text);
+    note.figures = document_finish(&figures);
     events_add(events, &note);
 }
 
@@ -89,11 +80,6 @@ void changes_worth(struct events *events, const struct uplink *uplink, const str
                               .reason = worth->slow ? worth->reason : "is tried again"};
 
     events_add(events, &note);
-}
-
-static void add_bytes(struct json_object *figures, const char *key, uint64_t bytes)
-{
-    json_object_object_add(figures, key, json_object_new_int64((int64_t)bytes));
 }
 
 static const char *explain_budget(const struct uplink *uplink, const struct budget_status *now)
@@ -116,14 +102,16 @@ void changes_budget(struct events *events, const struct uplink *uplink, enum bud
                               .name = uplink->config->name,
                               .what = budget_state_name(now->state),
                               .before = budget_state_name(before),
-                              .reason = explain_budget(uplink, now),
-                              .figures = json_object_new_object()};
+                              .reason = explain_budget(uplink, now)};
+    struct document figures = {.depth = 0};
 
     log_line(now->state == BUDGET_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, uplink->config->name,
              "budget %s: %s used_bytes=%llu limit_bytes=%llu", note.what, note.reason,
              (unsigned long long)now->used, (unsigned long long)now->limit);
-    add_bytes(note.figures, "used_bytes", now->used);
-    add_bytes(note.figures, "limit_bytes", now->limit);
+    document_open_object(&figures, NULL);
+    document_add_number(&figures, "used_bytes", now->used);
+    document_add_number(&figures, "limit_bytes", now->limit);
+    note.figures = document_finish(&figures);
     events_add(events, &note);
 }
 
@@ -134,12 +122,14 @@ void changes_concentrator(struct events *events, enum concentrator_state before,
                               .name = now->entry->name,
                               .what = concentrator_state_name(now->state),
                               .before = concentrator_state_name(before),
-                              .reason = now->reason,
-                              .figures = json_object_new_object()};
+                              .reason = now->reason};
+    struct document figures = {.depth = 0};
     char text[ADDR_TEXT];
 
-    add_text(note.figures, "address", addr_format(&now->entry->address, text));
-    add_rtt(note.figures, now->rtt_us);
+    document_open_object(&figures, NULL);
+    document_add_text(&figures, "address", addr_format(&now->entry->address, text));
+    add_rtt(&figures, now->rtt_us);
+    note.figures = document_finish(&figures);
     events_add(events, &note);
 }
 

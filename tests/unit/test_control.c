@@ -19,6 +19,7 @@
 
 #include "core/clock.h"
 #include "core/control.h"
+#include "core/document.h"
 
 #define BIG_ENTRIES 20000
 #define WHY 256
@@ -31,12 +32,13 @@ struct lab {
 
 static struct json_object *answer_status(void *arg)
 {
-    struct json_object *answer = json_object_new_object();
+    struct document d = {.depth = 0};
 
-    json_object_object_add(answer, "role", json_object_new_string(arg));
-    json_object_object_add(answer, "uptime_s", json_object_new_double(0.147));
-    json_object_object_add(answer, "rtt_ms", json_object_new_double(20));
-    return answer;
+    document_open_object(&d, NULL);
+    document_add_text(&d, "role", arg);
+    document_add_decimal(&d, "uptime_s", 0.147, 3);
+    document_add_decimal(&d, "rtt_ms", 20, 1);
+    return document_finish(&d);
 }
 
 static struct json_object *answer_big(void *arg)
