@@ -120,11 +120,23 @@ def read_ctest(output: str, code: int) -> Result:
     return settle(result, output, code)
 
 
+def sizes(output: str) -> List[str]:
+    return re.findall(r"^== (.* bytes)$", output, re.M)
+
+
 def read_cross(output: str, code: int) -> Result:
-    """ctest -V, unless it says that it cannot run here."""
+    """ctest -V, with the program's sizes; unless it says that it cannot run here."""
     if code == 77:
         return Result(skipped=1, details=output.splitlines()[-3:])
-    return read_ctest(output, code)
+    result = read_ctest(output, code)
+    result.details += sizes(output)
+    return result
+
+
+def read_size(output: str, code: int) -> Result:
+    result = read_command(output, code)
+    result.details += sizes(output) if code == 0 else []
+    return result
 
 
 SUMMARY = re.compile(r"^(?:=+ )?((?:\d+ \w+,? ?)+) in [\d.]+s", re.M)
@@ -274,7 +286,7 @@ def run_unit(runner: Runner) -> None:
 def run_portable(runner: Runner) -> None:
     """What is quick of run_cross(), and finds most of what it does."""
     cross = ROOT / "tests/cross/run"
-    runner.run("the router's program", read_command, cross, "native")
+    runner.run("the router's program", read_size, cross, "native")
     runner.run("musl", read_command, cross, "musl")
     runner.run("unit: big-endian (s390x)", read_cross, cross, "s390x", *PROTOCOL_TESTS)
 

@@ -54,6 +54,12 @@ static uint64_t add(struct budget *b, uint32_t ifindex, uint64_t rx, uint64_t tx
 
 /* ---- the calendar ---- */
 
+/* Where time_t has 32 bits, as with some libraries, it ends in January 2038. */
+static int last_year(void)
+{
+    return sizeof(time_t) > 4 ? 2370 : 2037;
+}
+
 static void a_month_begins_at_midnight_of_its_day(void **state)
 {
     static const struct {
@@ -80,17 +86,20 @@ static void a_month_begins_at_midnight_of_its_day(void **state)
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const int *n = cases[i].now, *s = cases[i].start, *e = cases[i].end;
+        if (n[0] >= last_year())
+            continue;
         int64_t now_s = at(n[0], n[1], n[2], n[3]);
         assert_int_equal(budget_month_start(now_s, cases[i].day), at(s[0], s[1], s[2], 0));
         assert_int_equal(budget_month_end(now_s, cases[i].day), at(e[0], e[1], e[2], 0));
     }
 }
 
-/* Every second of 400 years belongs to one month: where one ends the next begins. */
+/* Every second of 400 years (of 67) belongs to one month: where one ends the next begins. */
 static void months_lie_side_by_side(void **state)
 {
     for (uint32_t day = 1; day <= 31; day++) {
-        int64_t start_s = budget_month_start(at(1970, 3, 1, 0), day), last_s = at(2370, 1, 1, 0);
+        int64_t start_s = budget_month_start(at(1970, 3, 1, 0), day),
+                last_s = at(last_year(), 1, 1, 0);
         while (start_s < last_s) {
             int64_t end_s = budget_month_end(start_s, day);
             assert_true(end_s - start_s >= 28 * DAY && end_s - start_s <= 31 * DAY);
