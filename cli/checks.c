@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/units.h"
+#include "core/packet_scheduler.h"
 #include "core/sysctl.h"
 #include "gateway/checkup.h"
 #include "gateway/concentrators.h"
@@ -116,6 +117,14 @@ void checks_concentrator_kernel(struct findings *f)
         findings_add(f, FINDING_OK, "kernel", NULL, "MPTCP");
 }
 
+void checks_packet_scheduler(struct findings *f, const char *name)
+{
+    char why[TEXT_MAX];
+
+    if (name[0] && packet_scheduler_find(name, why, sizeof(why)))
+        findings_add_line(f, FINDING_BAD, "kernel", why);
+}
+
 /* ---- the LAN ---- */
 
 void checks_lan(struct findings *f, const struct gateway_config *config)
@@ -182,6 +191,12 @@ static void note_failure(struct findings *f, const struct checkup_result *r,
                      "UDP gets through to %s, port %u", entry->name, (unsigned)entry->address.port);
 }
 
+/* The kernel takes a SYN that is lost again and again for one that MPTCP stops, too. */
+static bool is_lossy(const struct checkup_result *r)
+{
+    return r->answered > 0 && CHECKUP_PROBES - r->answered >= LOSSES_MANY;
+}
+
 static void note_success(struct findings *f, const struct checkup_result *r,
                          const struct concentrator_entry *entry)
 {
@@ -189,7 +204,11 @@ static void note_success(struct findings *f, const struct checkup_result *r,
     char text[TEXT_MAX];
 
     describe(r, entry->name, text, sizeof(text));
-    if (!r->mptcp)
+    if (!r->mptcp && is_lossy(r))
+        findings_add(f, FINDING_WARN, name,
+                     "look at its signal, its cable, its load; then at this once more",
+                     "%s; MPTCP did not get through, perhaps for that", text);
+    else if (!r->mptcp)
         findings_add(f, FINDING_WARN, name,
                      "a box on the way removes MPTCP: another port of the concentrator often helps",
                      "%s, but MPTCP is stripped: it can carry flows only alone", text);
@@ -198,7 +217,7 @@ static void note_success(struct findings *f, const struct checkup_result *r,
                      "open the port for UDP, too, on the VPS and at its provider; if it is one "
                      "uplink of several, its provider blocks UDP",
                      "%s, but no probe is answered: its death will be noticed late", text);
-    else if (CHECKUP_PROBES - r->answered >= LOSSES_MANY)
+    else if (is_lossy(r))
         findings_add(f, FINDING_WARN, name, "look at its signal, its cable, its load", "%s", text);
     else if (r->mtu && r->mtu < MTU_SMALL)
         findings_add(f, FINDING_WARN, name,

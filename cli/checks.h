@@ -9,6 +9,8 @@
 void checks_gateway_kernel(struct findings *findings, const struct gateway_config *config);
 /* For a concentrator? */
 void checks_concentrator_kernel(struct findings *findings);
+/* Does it offer that packet_scheduler? "" is its own. */
+void checks_packet_scheduler(struct findings *findings, const char *name);
 /* The LAN's interfaces. */
 void checks_lan(struct findings *findings, const struct gateway_config *config);
 /* Every concentrator by every uplink (gateway/checkup.h). Takes up to 12 s for each concentrator.

@@ -16,6 +16,16 @@ static bool check(const char *path, FILE *complaints)
     return config != NULL;
 }
 
+static void warn(const char *path, FILE *out)
+{
+    struct concentrator_config *config = concentrator_config_load(path, out);
+
+    if (config)
+        serve_warn_of_packet_scheduler(path, config->packet_scheduler_line,
+                                       config->packet_scheduler, out);
+    concentrator_config_free(config);
+}
+
 static void *load(const char *path, FILE *complaints)
 {
     return concentrator_config_load(path, complaints);
@@ -47,8 +57,10 @@ static void examine(struct findings *findings, const char *path)
     struct concentrator_config *config = examine_config(findings, path, load);
 
     checks_concentrator_kernel(findings);
-    if (config)
+    if (config) {
+        checks_packet_scheduler(findings, config->packet_scheduler);
         examine_status(findings, config->control_socket);
+    }
     concentrator_config_free(config);
 }
 
@@ -69,6 +81,7 @@ const struct role role_concentrator = {
     .socket = "/run/bondway/concentrator.sock",
     .rows = concentrator_config_rows,
     .check = check,
+    .warn = warn,
     .examine = examine,
     .run = begin,
     .take_over = take_over,

@@ -12,11 +12,8 @@
 static void note_complaints(struct findings *findings, char *said)
 {
     for (char *line; (line = strsep(&said, "\n"));) {
-        char *remedy = strstr(line, "; ");
-        if (remedy)
-            *remedy = '\0';
         if (*line)
-            findings_add(findings, FINDING_BAD, "config", remedy ? remedy + 2 : NULL, "%s", line);
+            findings_add_line(findings, FINDING_BAD, "config", line);
     }
 }
 

@@ -52,6 +52,17 @@ void findings_add(struct findings *all, enum finding_level level, const char *su
     finding->remedy = strdup(remedy ? remedy : "");
 }
 
+void findings_add_line(struct findings *all, enum finding_level level, const char *subject,
+                       const char *line)
+{
+    const char *end = strstr(line, "; ");
+
+    if (end)
+        findings_add(all, level, subject, end + 2, "%.*s", (int)(end - line), line);
+    else
+        findings_add(all, level, subject, NULL, "%s", line);
+}
+
 void findings_add_figures(struct findings *all, struct json_object *figures)
 {
     if (all->n == 0 || all->list[all->n - 1].figures)

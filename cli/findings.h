@@ -23,6 +23,9 @@ void findings_free(struct findings *all); /* NULL is fine */
 /* subject: "kernel", an uplink's name; remedy: what to do, NULL or "": nothing. All are copied. */
 void findings_add(struct findings *all, enum finding_level level, const char *subject,
                   const char *remedy, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* Likewise, of "what is wrong; what to do". */
+void findings_add_line(struct findings *all, enum finding_level level, const char *subject,
+                       const char *line);
 /* Figures for programs, of the finding that was added last; taken. */
 void findings_add_figures(struct findings *all, struct json_object *figures);
 

@@ -23,8 +23,11 @@ static void warn(const char *path, FILE *out)
 {
     struct gateway_config *config = gateway_config_load(path, out);
 
-    if (config)
+    if (config) {
+        serve_warn_of_packet_scheduler(path, config->packet_scheduler_line,
+                                       config->packet_scheduler, out);
         shadows_tell(config, path, out);
+    }
     gateway_config_free(config);
 }
 
@@ -59,6 +62,7 @@ static void examine(struct findings *findings, const char *path)
     checks_gateway_kernel(findings, config);
     if (!config)
         return;
+    checks_packet_scheduler(findings, config->packet_scheduler);
     checks_lan(findings, config);
     examine_status(findings, config->control_socket);
     checks_uplinks(findings, config);

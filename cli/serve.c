@@ -3,6 +3,17 @@
 #include <getopt.h>
 
 #include "core/log.h"
+#include "core/packet_scheduler.h"
+
+#define WHY_MAX 512
+
+void serve_warn_of_packet_scheduler(const char *path, unsigned line, const char *name, FILE *out)
+{
+    char why[WHY_MAX];
+
+    if (name[0] && packet_scheduler_find(name, why, sizeof(why)))
+        fprintf(out, "%s:%u: warning: %s\n", path, line, why);
+}
 
 static int check(const struct role *role, const char *path)
 {

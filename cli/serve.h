@@ -20,6 +20,9 @@ enum serve_option { SERVE_CHECK = 256, SERVE_KEYS, SERVE_SYSLOG, SERVE_DEBUG, SE
     "SIGHUP reads the configuration anew; SIGTERM ends it in order, a second one at once."
 #define SERVE_EXIT_STATUS "0 well, 1 failed, 2 wrong usage or configuration"
 
+/* For role.warn: where this kernel does not have it. "" is the kernel's own. */
+void serve_warn_of_packet_scheduler(const char *path, unsigned line, const char *name, FILE *out);
+
 /* Runs the daemon to its end, or does what the options ask for instead. Returns an exit code. */
 int serve(const struct command *command, const struct role *role, int argc, char **argv);
 

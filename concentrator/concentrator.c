@@ -516,7 +516,7 @@ static int open_web(struct concentrator *c)
     if (config->metrics_listen.family)
         err = web_new(&c->web, c->base, &config->metrics_listen, pages, c);
     if (err < 0)
-        log_error("concentrator", "cannot serve metrics_listen %s: %s",
+        log_error("concentrator", "cannot serve metrics_listen %s: %s; write another, or remove it",
                   addr_format(&config->metrics_listen, at), strerror(-err));
     return err;
 }

@@ -261,6 +261,7 @@ struct concentrator_config *concentrator_config_load(const char *path, FILE *com
         option_read(&file, rows, config);
         check_listen(&file, config);
         check_gateways(&file, config);
+        config->packet_scheduler_line = option_line(&file, "packet_scheduler");
     }
     option_file_close(&file);
     if (config->workers == 0)

@@ -34,6 +34,7 @@ struct concentrator_config {
     char user[NAME_MAX_LENGTH + 1]; /* "": stays who it is */
     uint32_t workers;               /* 0 in the file is resolved to the number of CPUs */
     char packet_scheduler[NAME_MAX_LENGTH + 1]; /* "": the kernel's own choice */
+    unsigned packet_scheduler_line;             /* in the file; 0: not there */
     char *control_socket;
     struct addr metrics_listen; /* family 0: none */
     struct cidr *allow_destinations, *deny_destinations;

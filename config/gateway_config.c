@@ -540,13 +540,6 @@ static void check_action(struct option_file *file, const struct rule_config *rul
     }
 }
 
-static void note_bypass(const struct option_file *file, struct gateway_config *config)
-{
-    const config_setting_t *setting = config_lookup(&file->parsed, "bypass");
-
-    config->bypass_line = setting ? config_setting_source_line(setting) : 0;
-}
-
 /* The numbers of all uplinks must fit. */
 static void check_marks(struct option_file *file, const struct gateway_config *config)
 {
@@ -599,7 +592,8 @@ static void read_file(struct option_file *file, struct gateway_config *config,
     check_lan_interfaces(file, config);
     check_concentrators(file, config);
     check_uplinks(file, config);
-    note_bypass(file, config);
+    config->bypass_line = option_line(file, "bypass");
+    config->packet_scheduler_line = option_line(file, "packet_scheduler");
     check_marks(file, config);
     for (size_t i = 0; i < config->n_uplinks; i++)
         config->uplinks[i].rank = (uint32_t)i;

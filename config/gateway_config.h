@@ -78,7 +78,7 @@ struct gateway_config {
     char packet_scheduler[NAME_MAX_LENGTH + 1]; /* "": the kernel's own choice */
     struct cidr *bypass;                        /* beside the built-in list */
     size_t n_bypass;
-    unsigned bypass_line; /* in the file; 0: not there */
+    unsigned bypass_line, packet_scheduler_line; /* in the file; 0: not there */
     char *control_socket, *state_dir;
     struct addr metrics_listen; /* family 0: none */
     uint32_t firewall_mark;     /* one or more bits, set on intercepted packets only */

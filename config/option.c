@@ -331,6 +331,13 @@ void option_free(const struct option_row *rows, void *into)
 
 /* ---- what the loaders check beyond one key ---- */
 
+unsigned option_line(const struct option_file *file, const char *key)
+{
+    const config_setting_t *setting = config_lookup(&file->parsed, key);
+
+    return setting ? config_setting_source_line(setting) : 0;
+}
+
 const config_setting_t *option_find(const struct option_file *file, const char *list, size_t index,
                                     const char *key)
 {

@@ -98,6 +98,8 @@ void option_free(const struct option_row *rows, void *into);
 /* One mistake: "path:line: ..."; setting may be NULL (the whole file). */
 void option_complain(struct option_file *file, const config_setting_t *setting, const char *fmt,
                      ...) __attribute__((format(printf, 3, 4)));
+/* The line of a key that stands in no group; 0: it is not there. */
+unsigned option_line(const struct option_file *file, const char *key);
 /* The setting `key` of element `index` of the list `list`; the nearest that exists when there is
  * no such key, so that a complaint finds a line. */
 const config_setting_t *option_find(const struct option_file *file, const char *list, size_t index,

@@ -297,6 +297,20 @@ static void expect_ip(const struct option_row *row, char *out, size_t len)
              row->min == 6 ? "2001:db8::1" : "192.0.2.1");
 }
 
+static void explain_ip(const char *text, char *out, size_t len)
+{
+    char ip[ADDR_TEXT];
+    struct addr a;
+
+    if (addr_parse(&a, text))
+        return;
+    snprintf(
+        out, len,
+        "has a port behind it; write \"%s\" (a concentrator's port has a key of its own: port = "
+        "%u)",
+        addr_format_ip(&a, ip), (unsigned)a.port);
+}
+
 static int read_endpoint(const struct option_row *row, const config_setting_t *setting, void *into)
 {
     const char *text = config_setting_get_string(setting);
@@ -422,6 +436,7 @@ static const struct kind kinds[] = {
 };
 
 static explain_text *const explanations[OPTION_GROUP + 1] = {
+    [OPTION_IP] = explain_ip,
     [OPTION_NETWORK] = explain_network,
     [OPTION_CLIENT] = explain_network,
     [OPTION_PORTS] = explain_ports,

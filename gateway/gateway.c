@@ -915,8 +915,8 @@ int gateway_open_web(struct gateway *g, const struct addr *at, struct web **out,
     int err = at->family ? web_new(out, g->base, at, pages, g) : 0;
 
     if (err)
-        snprintf(why, why_len, "cannot serve metrics_listen %s: %s", addr_format(at, text),
-                 strerror(-err));
+        snprintf(why, why_len, "cannot serve metrics_listen %s: %s; write another, or remove it",
+                 addr_format(at, text), strerror(-err));
     return err;
 }
 
@@ -937,7 +937,8 @@ int gateway_open_control(struct gateway *g, const char *path, struct control **o
 
     if (err)
         snprintf(why, why_len, "cannot open control_socket %s: %s", path,
-                 err == -EADDRINUSE ? "another program answers there" : strerror(-err));
+                 err == -EADDRINUSE ? "another gateway answers there; stop it, or write another"
+                                    : strerror(-err));
     return err;
 }
 

@@ -488,7 +488,7 @@ static void gateway_names_all_mistakes(void **state)
         "    key_file = \"/nonexistent/key\"; });\n"
         "uplinks = (\n"
         "  { name = \"dsl\"; interface = \"ppp0\"; gateway = \"2001:db8::1\"; },\n"
-        "  { name = \"lte\"; interface = \"ppp0\"; gateway6 = \"192.0.2.1\"; },\n"
+        "  { name = \"lte\"; interface = \"ppp0\"; gateway6 = \"[2001:db8::1]:80\"; },\n"
         "  { name = \"dsl\"; interface = \"lan\"; },\n"
         "  { name = \"sat\"; interface = \"a-name-too-long1\"; gateway = \"0.0.0.0\"; });\n",
         "@f:1: lan_interfaces holds \"a b\"; each must be an interface's name of at most 15 "
@@ -500,7 +500,8 @@ static void gateway_names_all_mistakes(void **state)
         "@f:5: address is missing; add address = \"203.0.113.10\";\n"
         "@f:7: key file \"/nonexistent/key\" does not exist; make one with bondway keygen\n"
         "@f:9: gateway is \"2001:db8::1\"; write an IPv4 address such as \"192.0.2.1\"\n"
-        "@f:10: gateway6 is \"192.0.2.1\"; write an IPv6 address such as \"2001:db8::1\"\n"
+        "@f:10: gateway6: \"[2001:db8::1]:80\" has a port behind it; write \"2001:db8::1\" (a "
+        "concentrator's port has a key of its own: port = 80)\n"
         "@f:10: two uplinks have the same interface \"ppp0\"; give each its own\n"
         "@f:11: two uplinks have the same name \"dsl\"; give each its own\n"
         "@f:11: \"lan\" is one of lan_interfaces, too; an interface leads either to the LAN or to "
