@@ -1,5 +1,5 @@
-"""What a person meets at the shell: help, usage mistakes, configuration mistakes with their line
-and remedy, keys, and the views of a daemon that answers. Needs no network namespace: the daemon is
+"""What a person meets at the shell: help, usage, keys, and the views of a daemon that answers. (What
+is said to mistakes is in test_messages.py.) Needs no network namespace: the daemon is
 a stand-in behind a Unix socket."""
 import contextlib
 import json
@@ -104,12 +104,6 @@ def test_version_everywhere():
     assert re.fullmatch(r"bondway \d+\.\d+\.\d+\n", results[0].stdout)
 
 
-def test_an_unknown_command():
-    assert_usage(bondway("stauts"), 'bondway: unknown command "stauts"; did you mean "status"?\n')
-    assert_usage(bondway("frobnicate"),
-                 'bondway: unknown command "frobnicate"; see bondway --help\n')
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_wrong_options(command):
     see = f"see bondway {command} --help\n"
@@ -119,15 +113,6 @@ def test_wrong_options(command):
     operands = ["one"] if command in NAMING else []
     assert_usage(bondway(command, *operands, "extra"),
                  f'bondway {command}: unexpected argument "extra"; {see}')
-
-
-def test_options_without_their_argument():
-    assert_usage(bondway("gateway", "-c"),
-                 "bondway gateway: option -c needs an argument; see bondway gateway --help\n")
-    assert_usage(bondway("status", "--socket"),
-                 "bondway status: option --socket needs an argument; see bondway status --help\n")
-    assert_usage(bondway("events", "--socket"),
-                 "bondway events: option --socket needs an argument; see bondway events --help\n")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["keygen"], ["gateway", "--keys"]])
@@ -172,79 +157,6 @@ def test_a_good_configuration(gateway_conf, concentrator_conf):
         result = bondway(command, "--check", "-c", conf)
         assert (result.returncode, result.stdout, result.stderr) == (0, f"{conf}: well\n", "")
         assert bondway(command, f"--config={conf}", "--check").returncode == 0
-
-
-def test_configuration_mistakes_name_line_and_remedy(gateway_conf):
-    text = gateway_conf.read_text() + '''listen_prot = 1;
-max_flows = 0;
-scheduler = "latencies";
-'''
-    gateway_conf.write_text(text.replace("br-lan", "br lan"))
-    assert_usage(bondway("gateway", "--check", "-c", gateway_conf), f'''\
-{gateway_conf}:1: lan_interfaces holds "br lan"; each must be an interface's name of at most 15 \
-letters, digits, '.', '_' or '-'
-{gateway_conf}:4: unknown key "listen_prot"; did you mean "listen_port"?
-{gateway_conf}:5: max_flows is 0; write a whole number from 1 to 1000000
-{gateway_conf}:6: scheduler is "latencies"; write "bond", \
-"failover", "overflow", "latency" or "spread"
-''')
-
-
-def test_rules_that_never_match(gateway_conf):
-    """They are no mistake, but hardly meant: a warning says why, and names both lines."""
-    with gateway_conf.open("a") as conf:
-        conf.write('''bypass = ["198.51.100.0/24"];
-rules = (
-  { name = "nas"; destinations = ["192.168.1.0/24", "fd00::/8"]; },
-  { name = "office"; destinations = ["198.51.100.7"]; },
-  { name = "web"; ports = [80, 443]; encryption = "always"; },
-  { name = "calls"; ports = [443]; dscp = [46]; },
-  { name = "mixed"; destinations = ["203.0.113.0/25"]; clients = ["fd00::/64"]; }
-);
-''')
-    result = bondway("gateway", "--check", "-c", gateway_conf)
-    assert (result.returncode, result.stdout) == (0, f"{gateway_conf}: well\n")
-    said = f"{gateway_conf}:%d: warning: rule \"%s\" never matches: %s\n"
-    assert result.stderr == "".join(said % each for each in (
-        (6, "nas", "its destinations are private, local, reserved or a concentrator's, which are left "
-         "alone; remove the rule"),
-        (7, "office", f"bypass ({gateway_conf}:4) leaves all its destinations alone; remove them "
-         "there, or the rule"),
-        (9, "calls", f"rule \"web\" ({gateway_conf}:8) takes all its flows before; move it up, or "
-         "remove it"),
-        (10, "mixed", "its destinations are of another IP version than its clients; name some of the "
-         "same")))
-
-
-def test_a_syntax_mistake(gateway_conf):
-    gateway_conf.write_text(gateway_conf.read_text() + "listen_port 7170;\n")
-    assert_usage(bondway("gateway", "--check", "-c", gateway_conf),
-                 f"{gateway_conf}:4: syntax error; look here and on the line before for a missing "
-                 "';', quote or bracket\n")
-
-
-def test_a_key_that_others_may_read(gateway_conf, key_file):
-    key_file.chmod(0o640)
-    assert_usage(bondway("gateway", "--check", "-c", gateway_conf),
-                 f'{gateway_conf}:2: key file "{key_file}": others than its owner may read it '
-                 f"(mode 0640): chmod 600 {key_file}\n")
-
-
-@pytest.mark.parametrize("command", DAEMONS)
-def test_a_missing_configuration(command, tmp_path):
-    missing = tmp_path / "none.conf"
-    message = f"{missing}: there is no such file; create it, or name another with -c\n"
-    assert_usage(bondway(command, "--check", "-c", missing), message)
-    assert_usage(bondway(command, "-c", missing), message)
-
-
-@pytest.mark.parametrize("command", DAEMONS)
-def test_nothing_starts_half_configured(command, tmp_path):
-    conf = tmp_path / "bad.conf"
-    conf.write_text("gateways = 5;\n")
-    result = bondway(command, "-c", conf)
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"{conf}:1: ")
 
 
 @pytest.mark.parametrize("command", DAEMONS)
@@ -319,16 +231,6 @@ def test_colour_is_for_terminals_that_want_it(tmp_path):
             os.close(theirs)
             coloured[name] = "\033[" in read_terminal(ours)
     assert coloured == {"plain": True, "dumb": False, "none": False}
-
-
-@pytest.mark.parametrize("command", VIEWS)
-def test_nobody_answers(command, tmp_path):
-    path = tmp_path / "none"
-    result = bondway(command, "--socket", path)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == (
-        f"bondway {command}: no bondway answers at {path}: is it running? start it with `bondway "
-        "gateway` or `bondway concentrator`\n")
 
 
 def test_an_answer_that_is_none(tmp_path):

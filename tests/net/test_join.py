@@ -1,5 +1,6 @@
 """bondway join and bondway remove on the router: the link, however it is pasted; the key; the
-configuration, new or a person's own; and whether it works, looked at by every uplink."""
+configuration, new or a person's own; and whether it works, looked at by every uplink. What it says
+to a link or a router that is no good is in test_messages.py."""
 
 from __future__ import annotations
 
@@ -102,9 +103,7 @@ def test_what_differs_is_replaced_by_force_alone(conf, tmp_path):
     join(conf, first)
     text = conf.read_text()
     second = new_link(tmp_path)  # the VPS has made a new key
-    result = join(conf, second)
-    assert (result.returncode, result.stderr) == (
-        1, f'bondway join: "vps" in {conf} has another key; replace it with --force\n')
+    assert join(conf, second).returncode == 1
     assert (tmp_path / "vps.key").read_text() == key_of(first) + "\n"
     assert join(conf, second, "--force").returncode == 0
     assert conf.read_text() == text
@@ -113,94 +112,13 @@ def test_what_differs_is_replaced_by_force_alone(conf, tmp_path):
 
 def test_a_name_that_another_one_has(conf, tmp_path):
     before, link = conf.read_text(), new_link(tmp_path)
-    result = join(conf, link, "--name", "old")
-    assert (result.returncode, result.stderr) == (
-        1, f'bondway join: "old" in {conf} is another concentrator, 203.0.113.99:443; give this one '
-           "a name of its own with --name, or replace that one with --force\n")
+    assert join(conf, link, "--name", "old").returncode == 1
     assert conf.read_text() == before
     assert join(conf, link, "--name", "old", "--force").returncode == 0
     assert entry(conf, "old") in conf.read_text() and "203.0.113.99" not in conf.read_text()
 
 
-def test_an_address_that_another_one_has(conf, tmp_path):
-    result = join(conf, new_link(tmp_path, address="203.0.113.99:443"))
-    assert (result.returncode, result.stderr) == (
-        1, f'bondway join: {conf} has 203.0.113.99:443 already, as "old", with another key; replace '
-           "that with --force\n")
-
-
-def test_a_key_file_that_is_there(conf, tmp_path):
-    key = tmp_path / "vps.key"
-    key.touch(mode=0o600)
-    key.write_text(bondway("keygen").stdout)
-    before = key.read_text()
-    result = join(conf, new_link(tmp_path))
-    assert (result.returncode, result.stderr) == (
-        1, f"bondway join: {key} is there already, and not with this key; give this one a name of "
-           "its own with --name, or replace it with --force\n")
-    assert key.read_text() == before
-
-
-def test_a_configuration_with_a_mistake_stays_as_it_is(conf, tmp_path):
-    conf.write_text(conf.read_text() + "no_such_key = 1;\n")
-    before = conf.read_text()
-    result = join(conf, new_link(tmp_path))
-    assert result.returncode == 2
-    assert result.stderr.startswith(f'{conf}:7: unknown key "no_such_key"')
-    assert conf.read_text() == before and not (tmp_path / "vps.key").exists()
-
-
-def test_the_only_concentrator(conf):
-    result = bondway("remove", "old", "-c", conf)
-    assert (result.returncode, result.stderr) == (
-        1, f'bondway remove: "old" is the only concentrator in {conf}: join another one first, or '
-           "stop the gateway and say --force\n")
-    assert bondway("remove", "old", "-c", conf, "--force").returncode == 0
-    assert "old" not in conf.read_text().replace("# the old one", "")
-    assert not (conf.parent / "old.key").exists()
-
-
-def test_no_right_to_write(conf, tmp_path):
-    """Not run as root: it says so, and nothing is half done."""
-    link = new_link(tmp_path)
-    tmp_path.chmod(0o700)
-    before = sorted(os.listdir(tmp_path))
-    result = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-                             find_program(), "join", "--no-check", "-c", conf], input=link,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert (result.returncode, result.stderr) == (
-        2, f"{conf}: cannot be read: permission denied; run this as root\n")
-    assert sorted(os.listdir(tmp_path)) == before
-
-
-# --- Links that are pasted badly ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("spoil,message", [
-    (lambda link: link[:60], "the join link is cut short: copy all of it, up to the name behind the "
-     "#"),
-    (lambda link: link.replace("#home", ""), "the join link is cut short: copy all of it, up to the "
-     "name behind the #"),
-    (lambda link: link[:50] + ("A" if link[50] != "A" else "B") + link[51:],
-     "the join link is damaged: a part of its key is missing or wrong; copy all of it again"),
-    (lambda link: link[:50] + link[51:],
-     "the join link is damaged: a part of its key is missing or wrong; copy all of it again"),
-    (lambda link: link.replace(":7171", ""), "the join link is damaged: no host and port behind "
-     "bondway1://; copy all of it again"),
-    (lambda link: link.replace("bondway1", "bondway2"), "this join link is of another version of "
-     "bondway: install the same one here and on the VPS"),
-    (lambda link: key_of(link), "this is a key, not a join link: `bondway invite NAME` prints one on "
-     "the VPS"),
-    (lambda link: "", "this is no join link: one begins with bondway1://; `bondway invite NAME` "
-     "prints it on the VPS"),
-    (lambda link: link.strip() + '"', "the join link is damaged: a name of letters, digits, '.', '_' "
-     "and '-' ends it, behind the #; copy all of it again"),
-])
-def test_what_is_no_good_link(conf, tmp_path, spoil, message):
-    before = conf.read_text()
-    result = join(conf, spoil(new_link(tmp_path)))
-    assert (result.returncode, result.stdout, result.stderr) == (2, "", f"bondway join: {message}\n")
-    assert conf.read_text() == before
+# --- Links, however they are pasted -----------------------------------------------------------------
 
 
 def test_broken_into_lines(conf, tmp_path):
@@ -232,9 +150,6 @@ def test_a_host_name(conf, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr.startswith("localhost is 127.0.0.1 now; that address is written down.\n")
     assert entry(conf, at="127.0.0.1") in conf.read_text()
-    result = join(conf, new_link(tmp_path, address="no-such-host.invalid"))
-    assert result.returncode == 1
-    assert result.stderr.startswith("bondway join: cannot find the address of no-such-host.invalid: ")
 
 
 # --- On a router ----------------------------------------------------------------------------------
@@ -328,24 +243,3 @@ def test_a_gateway_that_runs():
         assert "The running gateway has taken it over.\n" in said
         assert names() == ["vps", "third"]
         assert bond.gateway.pid == before and bond.gateway.poll() is None
-
-
-def test_a_host_that_is_no_router():
-    """No LAN, and then no uplink: it says what is missing, and writes nothing."""
-    with Lab() as lab, Bonded(lab, start=False) as bond:
-        link = lab.vps.run([bond.program, "invite", "home", "-c", bond.concentrator_conf]).stdout
-        conf = bond.directory / "host" / "gateway.conf"
-
-        def refused(host) -> str:
-            result = host.run([bond.program, "join", "--no-check", "-c", conf, link.strip()],
-                              check=False)
-            assert result.returncode == 1 and not conf.parent.exists()
-            return result.stderr
-
-        assert refused(lab.vps) == ("bondway join: no interface looks like the LAN's: name it with "
-                                    "--lan INTERFACE\n")
-        lab.vps.run(["ip", "route", "flush", "default"])
-        lab.vps.run(["ip", "-6", "route", "flush", "default"])
-        assert refused(lab.vps) == (
-            "bondway join: no interface has a default route: bring the uplinks up first, or name "
-            "each with --uplink INTERFACE\n")

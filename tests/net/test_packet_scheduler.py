@@ -1,28 +1,17 @@
-"""packet_scheduler: what the kernel offers is chosen, and put back at the end; what it does not, is
-named. The kernel's sysctls are played by files, since most kernels offer one scheduler alone."""
+"""packet_scheduler: what the kernel offers is chosen, and put back at the end. The kernel's sysctls are played by files, since most kernels offer one scheduler alone."""
 
 from __future__ import annotations
 
 import pytest
 
 from bonded import Bonded, Lab
-from test_trouble import MOUNTS, assert_refuses
+from test_messages import MOUNTS
 
 DAEMONS = pytest.mark.parametrize("daemon", ["gateway", "concentrator"])
 
 
 def bonded(lab: Lab, daemon: str, name: str) -> Bonded:
     return Bonded(lab, start=False, **{daemon: f'packet_scheduler = "{name}";\n'})
-
-
-@DAEMONS
-def test_one_that_the_kernel_does_not_offer(daemon):
-    with Lab() as lab:
-        bond = bonded(lab, daemon, "nosuch")
-        launch = bond.launch_gateway if daemon == "gateway" else bond.launch_concentrator
-        offered = lab.router.run(["sysctl", "-n", "net.mptcp.available_schedulers"]).stdout.strip()
-        assert_refuses(launch(), 1, 'this kernel has no packet_scheduler "nosuch"; write one that it '
-                       f"has: {offered}")
 
 
 @DAEMONS
