@@ -379,6 +379,7 @@ def program(name: str, path: str, *arguments: object) -> Callable[[Runner], None
 
 
 def run_package(runner: Runner) -> None:
+    runner.build("plain")  # for the lab
     runner.run("package", read_pytest, *PYTEST, ROOT / "tests/package")
 
 

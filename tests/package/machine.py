@@ -1,5 +1,5 @@
 """A machine to install packages on: the distribution's smallest system with systemd, booted by
-systemd-nspawn with a network of its own. What is written there goes to a layer that is thrown away.
+systemd-nspawn with a network of its own, or in a host of the lab. What is written there goes to a layer that is thrown away.
 
     with Machine(base, layer) as machine:
         machine.run("systemctl", "start", "something")
@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Callable, List, Optional
 
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 MIRRORS = {"debian": "http://deb.debian.org/debian", "ubuntu": "http://archive.ubuntu.com/ubuntu"}
 
@@ -35,27 +37,32 @@ def dependencies(package: Path) -> List[str]:
     return re.findall(r"(?:[:,]) *\n? *([a-z0-9][a-z0-9.+-]*)", text)
 
 
-def make_base(base: Path, packages: List[str]) -> None:
-    """debootstrap, once: base appears in one step."""
+def make_base(package: Path) -> Path:
+    """What the package needs, by debootstrap, once: the directory appears in one step."""
+    base = BUILD / "package-base"
     if base.is_dir():
-        return
+        return base
     release = platform.freedesktop_os_release()
     unfinished = base.with_name(base.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     subprocess.run(["debootstrap", "--variant=minbase", "--components=main,universe"
                     if release["ID"] == "ubuntu" else "--components=main",
                     "--include=" + ",".join(["systemd", "systemd-sysv", "dbus", "iproute2",
-                                             "procps", *packages]),
+                                             "procps", *dependencies(package)]),
                     release["VERSION_CODENAME"], unfinished, MIRRORS[release["ID"]]],
                    check=True, stdout=subprocess.DEVNULL)
-    unfinished.rename(base)
+    return unfinished.rename(base)
 
 
 class Machine:
-    """layer: an empty directory's name, for what is written."""
+    """layer: an empty directory's name, for what is written. namespace: the network's, where it is
+    not one of its own."""
 
-    def __init__(self, base: Path, layer: Path) -> None:
+    def __init__(self, base: Path, layer: Path, namespace: str = "") -> None:
         self._layer, self._root = layer, layer / "root"
+        # The right that a network of its own brings along.
+        self._network = ([f"--network-namespace-path=/run/netns/{namespace}",
+                          "--capability=CAP_NET_ADMIN"] if namespace else ["--private-network"])
         for name in ("upper", "work", "root"):
             (layer / name).mkdir(parents=True)
         # Not over the network: what is not on the machine is not there.
@@ -67,7 +74,8 @@ class Machine:
     def __enter__(self) -> "Machine":
         self._nspawn = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit",
-             "--private-network", f"--machine=bondway-{os.getpid()}", "--directory", self._root],
+             *self._network, f"--machine=bondway-{os.getpid()}-{self._layer.name}", "--directory",
+             self._root],
             stdin=subprocess.DEVNULL, stdout=open(self._layer / "console", "wb"),
             stderr=subprocess.STDOUT, start_new_session=True)
         try:

@@ -1,20 +1,14 @@
 """The Debian package: built, checked, and installed on a machine that is booted for it, where both
-services run as their units let them; an upgrade and a purge, which leaves nothing.
-
-$BONDWAY_PACKAGE: the directory of one that is built already.
-"""
+services run as their units let them; an upgrade and a purge, which leaves nothing."""
 
 import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from machine import Machine, dependencies, make_base, wait_for
+from machine import ROOT, Machine, make_base, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build"
 CONCENTRATOR = "bondway-concentrator.service"
 GATEWAY = "bondway-gateway.service"
 
@@ -30,24 +24,9 @@ uplinks = ( { name = "dsl"; interface = "wan0"; } );
 """
 
 
-@pytest.fixture(scope="module")
-def package():
-    directory = os.environ.get("BONDWAY_PACKAGE")
-    if not directory:
-        directory = BUILD / "package"
-        build = subprocess.run([ROOT / "deploy/package"], stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, timeout=300)
-        assert build.returncode == 0, build.stdout[-4000:]
-    found = list(Path(directory).glob("bondway_*.deb"))
-    assert len(found) == 1
-    return found[0]
-
-
 @pytest.fixture
 def machine(package, tmp_path):
-    base = BUILD / "package-base"
-    make_base(base, dependencies(package))
-    with Machine(base, tmp_path / "layer") as it:
+    with Machine(make_base(package), tmp_path / "layer") as it:
         yield it
 
 
