@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,7 +11,7 @@
 
 int readiness_tell(void)
 {
-    static const char ready[] = "READY=1";
+    char ready[48];
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un at = {.sun_family = AF_UNIX};
 
@@ -22,6 +23,7 @@ int readiness_tell(void)
     memcpy(at.sun_path, path, len);
     if (at.sun_path[0] == '@') /* an abstract address */
         at.sun_path[0] = '\0';
+    snprintf(ready, sizeof(ready), "READY=1\nMAINPID=%d", (int)getpid());
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd == -1)
         return -errno;

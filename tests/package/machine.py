@@ -7,6 +7,8 @@ systemd-nspawn with a network of its own, or in a host of the lab. What is writt
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import platform
 import re
@@ -15,10 +17,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, Iterator, List, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 MIRRORS = {"debian": "http://deb.debian.org/debian", "ubuntu": "http://archive.ubuntu.com/ubuntu"}
 
@@ -52,6 +56,11 @@ def make_base(package: Path) -> Path:
                     release["VERSION_CODENAME"], unfinished, MIRRORS[release["ID"]]],
                    check=True, stdout=subprocess.DEVNULL)
     return unfinished.rename(base)
+
+
+def _enter(network: int) -> None:
+    if LIBC.setns(network, CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 class Machine:
@@ -122,6 +131,16 @@ class Machine:
 
     def write(self, path: str, text: str, owner: str = "root", mode: str = "644") -> None:
         self.run("install", "-o", owner, "-m", mode, "/dev/stdin", path, text=text)
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Sockets that this thread makes are in the machine's network."""
+        with open("/proc/thread-self/ns/net") as home, open(f"/proc/{self._leader}/ns/net") as away:
+            _enter(away.fileno())
+            try:
+                yield
+            finally:
+                _enter(home.fileno())
 
     def give(self, path: Path) -> str:
         """Copies a file there. Returns its name there."""

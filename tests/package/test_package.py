@@ -3,11 +3,16 @@ services run as their units let them; an upgrade and a purge, which leaves nothi
 
 import os
 import re
+import socket
 import subprocess
+import sys
 
 import pytest
 
 from machine import ROOT, Machine, make_base, wait_for
+
+sys.path.insert(0, str(ROOT / "tests/net"))
+import protocol  # noqa: E402
 
 CONCENTRATOR = "bondway-concentrator.service"
 GATEWAY = "bondway-gateway.service"
@@ -47,10 +52,10 @@ def start(machine, unit):
     assert done.returncode == 0, machine.say("journalctl", "-u", unit)
 
 
-def set_up_concentrator(machine):
+def set_up_concentrator(machine, lines=""):
     machine.write("/etc/bondway/home.key", machine.run("bondway", "keygen").stdout.split("\n")[0],
                   "bondway", "600")
-    machine.write("/etc/bondway/concentrator.conf", CONCENTRATOR_CONF)
+    machine.write("/etc/bondway/concentrator.conf", CONCENTRATOR_CONF + lines)
     start(machine, CONCENTRATOR)
 
 
@@ -186,13 +191,45 @@ def test_a_mistake_is_not_tried_again(machine, package):
         "journalctl", "-u", CONCENTRATOR)
 
 
-def test_an_upgrade_goes_on_with_the_same_configuration(machine, package):
+def carries(gateway, server, text):
+    gateway.send_data(text)
+    assert server.recv(64) == text
+    server.sendall(text)
+    assert gateway.read_data(len(text)) == text
+
+
+def test_an_upgrade_cuts_no_flow(machine, package):
+    """The new program takes over, and is the service from then on; the old one carries the flow to
+    its end. Where the new one cannot start, the old one stays the service."""
     install(machine, package)
-    set_up_concentrator(machine)
+    set_up_concentrator(machine, 'allow_destinations = ["127.0.0.0/8"];')
+    key = protocol.Key.parse(machine.say("cat", "/etc/bondway/home.key"))
     before = main_pid(machine, CONCENTRATOR)
-    install(machine, package)
-    assert main_pid(machine, CONCENTRATOR) not in ("0", before)
-    assert machine.say("bondway", "status").startswith("concentrator: up")
+    with machine.inside():
+        listening = socket.create_server(("127.0.0.1", 0))
+        gateway = protocol.Gateway(("127.0.0.1", 7171), key)
+        assert gateway.welcome().type == protocol.WELCOME
+    with listening, gateway:
+        assert gateway.open("127.0.0.1", listening.getsockname()[1]) == 0
+        server, _ = listening.accept()
+        with server:
+            carries(gateway, server, b"before")
+            machine.write("/etc/bondway/concentrator.conf", "listen = 1;\n")
+            install(machine, package)
+            assert main_pid(machine, CONCENTRATOR) == before
+            machine.write("/etc/bondway/concentrator.conf", CONCENTRATOR_CONF)
+            machine.run("systemctl", "reload", CONCENTRATOR)
+            heir = main_pid(machine, CONCENTRATOR)
+            assert heir not in ("0", before)
+            assert machine.say("bondway", "status").startswith("concentrator: up")
+            machine.run("systemctl", "reload", CONCENTRATOR)
+            assert main_pid(machine, CONCENTRATOR) == heir
+            carries(gateway, server, b"after")
+    wait_for("the old one to end", lambda: not machine.say("ps", "-o", "pid=", "-p", before,
+                                                           check=False))
+    machine.run("kill", "-KILL", heir)
+    wait_for("another concentrator", lambda: state(machine, CONCENTRATOR) == "active"
+             and main_pid(machine, CONCENTRATOR) not in ("0", heir))
 
 
 def test_a_purge_leaves_nothing(machine, package):
