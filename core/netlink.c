@@ -80,6 +80,12 @@ static ssize_t receive(struct netlink *nl)
     return from.nl_pid == 0 ? n : 0;
 }
 
+/* libmnl takes a length beyond 2 GiB for a negative one, and so for good. */
+static bool is_whole(const struct nlmsghdr *nlh, int left)
+{
+    return mnl_nlmsg_ok(nlh, left) && nlh->nlmsg_len <= (uint32_t)left;
+}
+
 static void note_error(struct answer *answer, int error)
 {
     if (answer->error == 0)
@@ -134,7 +140,7 @@ int netlink_request(struct netlink *nl, struct nlmsghdr *request, mnl_cb_t on_me
         if (n < 0)
             return (int)n;
         int left = (int)n;
-        for (const struct nlmsghdr *nlh = (const void *)nl->buffer; mnl_nlmsg_ok(nlh, left);
+        for (const struct nlmsghdr *nlh = (const void *)nl->buffer; is_whole(nlh, left);
              nlh = mnl_nlmsg_next(nlh, &left)) {
             if (nlh->nlmsg_seq == nl->sequence)
                 note_message(&answer, nlh);
@@ -156,7 +162,7 @@ static void deliver(struct netlink *nl, size_t len)
 {
     int left = (int)len;
 
-    for (const struct nlmsghdr *nlh = (const void *)nl->buffer; mnl_nlmsg_ok(nlh, left);
+    for (const struct nlmsghdr *nlh = (const void *)nl->buffer; is_whole(nlh, left);
          nlh = mnl_nlmsg_next(nlh, &left)) {
         if (nlh->nlmsg_type >= NLMSG_MIN_TYPE)
             nl->on_message(nlh, nl->arg);

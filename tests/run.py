@@ -352,7 +352,7 @@ def run_attack(runner: Runner) -> None:
 
 def run_fuzz(runner: Runner) -> None:
     directory = runner.build("fuzz") / "tests/fuzz"
-    seconds = int(os.environ.get("FUZZ_SECONDS", "10"))
+    seconds = int(os.environ.get("FUZZ_SECONDS", "6"))
 
     def fuzz(program: Path) -> Result:
         name, log = program.name, LOGS / f"{program.name}.log"
