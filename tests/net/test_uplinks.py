@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import Any
 
 import pytest
 
-from bonded import Bonded, Lab, Uplink, wait_for
-from traffic import Transfer
+from bonded import Bonded, Host, Lab, Uplink, wait_for
+from traffic import Server, Transfer, connect, read
 
 DIRECTION = pytest.mark.parametrize("direction", ["down", "up"])
 
@@ -113,6 +114,36 @@ def test_both_cables_pulled_for_a_moment(direction):
         transfer.wait_for(2_000_000, 60)
         sent, received = transfer.finish()
         assert received == sent
+
+
+def joins_that_reached(host: Host) -> int:
+    """SYNs with MP_JOIN."""
+    lines = [line.split() for line in host.run(["cat", "/proc/net/netstat"]).stdout.splitlines()
+             if line.startswith("MPTcpExt:")]
+    return int(dict(zip(*lines))["MPJoinSynRx"])
+
+
+def test_a_destination_ends_while_an_uplink_comes_back():
+    """The concentrator has let the subflow join that takes the old one's place; but before it does,
+    the destination ends, and then the kernel refuses it after all. The end goes by the old one."""
+    ended = threading.Event()
+
+    def begin_and_end(connection: socket.socket) -> None:
+        connection.sendall(b"x")
+        assert ended.wait(60)
+        connection.sendall(b"end")
+
+    with Lab([Uplink("satellite", down=60, up=60, delay=300)]) as lab, Bonded(lab) as bond, \
+            Server(lab.destinations[0], begin_and_end) as server, \
+            connect(lab.client, lab.destinations[0].address, server.port) as client:
+        assert read(client, 1) == b"x"
+        before = joins_that_reached(lab.vps)
+        for carrier, state in ((False, "down"), (True, "up")):
+            lab.uplink("satellite").carrier(carrier)
+            wait_for(lambda: bond.uplink("satellite")["state"] == state, 20, state)
+        wait_for(lambda: joins_that_reached(lab.vps) > before, 20, "its successor's beginning")
+        ended.set()
+        assert read(client, 10) == b"end"
 
 
 @DIRECTION
