@@ -69,6 +69,11 @@ def read_command(output: str, code: int) -> Result:
     return settle(Result(passed=int(code == 0)), output, code)
 
 
+def read_table(output: str, code: int) -> Result:
+    """Likewise, and what it prints is worth reading."""
+    return settle(Result(passed=int(code == 0), details=output.splitlines()), output, code)
+
+
 def read_build(output: str, code: int) -> Result:
     """No test, unless it fails."""
     if code == 0:
@@ -263,6 +268,9 @@ BUILDS = {
     "clang": ("clang", BUILD / "clang", ["-DCMAKE_C_COMPILER=clang"]),
     "fuzz": ("clang, libFuzzer", BUILD / "fuzz",
              ["-DCMAKE_C_COMPILER=clang", "-DFUZZ=ON", "-DTESTS=OFF"]),
+    "coverage": ("clang, libFuzzer, coverage", BUILD / "coverage",
+                 ["-DCMAKE_C_COMPILER=clang", "-DFUZZ=ON", "-DTESTS=OFF",
+                  "-DCMAKE_C_FLAGS=-fprofile-instr-generate -fcoverage-mapping"]),
 }
 PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "-ra", "--tb=short", "-p",
           "no:cacheprovider"]
@@ -369,6 +377,12 @@ def run_fuzz(runner: Runner) -> None:
     runner.run_all("fuzz", fuzz, programs)
 
 
+def run_coverage(runner: Runner) -> None:
+    """Of the parsers, by the fuzzers' first inputs, and what fuzz has found here."""
+    runner.run("coverage", read_table, ROOT / "tests/fuzz/coverage",
+               runner.build("coverage") / "tests/fuzz", BUILDS["fuzz"][1] / "tests/fuzz/corpus")
+
+
 def program(name: str, path: str, *arguments: object) -> Callable[[Runner], None]:
     """The step of a program that needs the plain build: the demo, a bench."""
     def run(runner: Runner) -> None:
@@ -395,7 +409,7 @@ def run_kernels(runner: Runner) -> None:
 
 STEPS: Dict[str, Callable[[Runner], None]] = {
     "lint": run_lint, "unit": run_unit, "portable": run_portable, "cross": run_cross,
-    "fuzz": run_fuzz, "net": run_net, "openwrt": run_openwrt,
+    "fuzz": run_fuzz, "coverage": run_coverage, "net": run_net, "openwrt": run_openwrt,
     "demo": program("demo", "deploy/demo"),
     "bench": program("bench", "tests/bench/run"),
     "heal": program("heal", "tests/bench/heal"),
@@ -405,7 +419,7 @@ STEPS: Dict[str, Callable[[Runner], None]] = {
     "attack": run_attack, "package": run_package, "browser": run_browser, "kernels": run_kernels,
 }
 USUAL = [name for name in STEPS if name not in
-         ("cross", "bench", "heal", "scenarios", "overflow", "schedulers", "attack", "package", "browser",
+         ("cross", "coverage", "bench", "heal", "scenarios", "overflow", "schedulers", "attack", "package", "browser",
           "kernels")]
 
 
