@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from router import keys, link, new_key
+from router import PROGRAM, keys, link, new_key
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "openwrt/luci-app-bondway"
@@ -71,6 +71,25 @@ def test_the_settings_are_the_gateways():
     assert {option.split(".")[0] for option in shown["options"]} == {"globals", "concentrator",
                                                                       "uplink", "rule"}
     assert {option.split(".")[1] for option in shown["options"]} <= known
+
+
+def defaults():
+    """{"globals.scheduler": "bond", "rule.action": "proxy"}: of the gateway, as UCI would have them."""
+    found, group = {}, "globals"
+    text = subprocess.run([PROGRAM, "gateway", "--keys"], check=True, capture_output=True,
+                          text=True).stdout
+    for indent, name, value in re.findall(r"^( *)([a-z_0-9]+) = (.*)$", text, re.M):
+        if not indent:
+            group = name[:-1]
+        found[f"{group if indent else 'globals'}.{name}"] = value.strip('"')
+    return found
+
+
+def test_what_is_not_set_is_shown_as_what_it_is_then():
+    known = defaults()
+    for option, blank in show("settings.js")["options"].items():
+        if blank not in (None, "any", "as above", "as its name"):
+            assert blank.replace("as usual: ", "") == known[option], option
 
 
 def test_it_may_do_what_it_needs_and_no_more():

@@ -3,7 +3,7 @@
  * the text of what it renders. usage: node luci.js VIEW ANSWERS, the answers of ubus as JSON. */
 const fs = require('fs');
 const [ view, answers ] = [ process.argv[2], JSON.parse(process.argv[3] || '{}') ];
-const called = [], options = [];
+const called = [], options = {};
 
 String.prototype.format = function (...args) {
 	let n = 0;
@@ -22,6 +22,8 @@ class Element {
 			.flatMap(child => child.tag === 'td' ? [ child ] : child.cells());
 	}
 	text() {
+		if (this.tag === 'wbr')
+			return '<wbr>';
 		const style = this.attributes?.style?.match(/^width:([\d.]+%)/);
 		return (style ? [ style[1] ] : []).concat(this.children.map(
 			child => child instanceof Element ? child.text() : String(child))).join(' ');
@@ -32,7 +34,14 @@ const E = (tag, attributes, children) => new Element(tag, attributes, children);
 const _ = text => text;
 
 class Option {
-	value() {}
+	value(value, text) {
+		if (value === '')
+			this.otherwise = text;
+	}
+	/* What is shown of it where nothing is set. */
+	blank() {
+		return this.textvalue?.call({ cfgvalue: () => null }) ?? this.otherwise;
+	}
 }
 
 class Section {
@@ -40,8 +49,9 @@ class Section {
 		this.type = type;
 	}
 	option(kind, name, title) {
-		options.push(`${this.type}.${name}`);
-		return Object.assign(new Option(), { kind, name, title });
+		const option = Object.assign(new Option(), { kind, name, title });
+		options[`${this.type}.${name}`] = option;
+		return option;
 	}
 }
 
@@ -74,7 +84,8 @@ const modules = {
 	const shown = await it.render(it.load ? await it.load() : undefined);
 	await modules.polled?.();
 	const titles = shown.cells().map(cell => cell.attributes['data-title'] ?? null);
-	const result = { text: shown.text(), titles, options, called };
+	const result = { text: shown.text().replaceAll(' <wbr> ', ''), titles, called, options: Object.fromEntries(
+		Object.entries(options).map(([ name, option ]) => [ name, option.blank() ?? null ])) };
 	if (answers.join) {
 		const input = { value: 'bondway1://secret' };
 		await it.handleJoin(input);

@@ -11,10 +11,12 @@ const SCHEDULERS = [
 	[ 'spread', _('spread: each connection on one uplink') ]
 ];
 
-function choice(section, name, title, words) {
+/* otherwise: what it is where nothing is chosen. */
+function choice(section, name, title, words, otherwise) {
 	const option = section.option(form.ListValue, name, title);
 
 	option.optional = true;
+	option.value('', otherwise);
 	for (const word of words)
 		option.value(...[].concat(word));
 	return option;
@@ -26,6 +28,14 @@ function typed(section, kind, name, title, datatype, placeholder) {
 	option.datatype = datatype;
 	option.optional = true;
 	option.placeholder = placeholder;
+	return option;
+}
+
+/* In a list of sections: what it is where nothing is set. */
+function unset(option, words) {
+	option.textvalue = function(id) {
+		return this.cfgvalue(id) == null ? words : this.super('textvalue', [ id ]);
+	};
 	return option;
 }
 
@@ -44,16 +54,17 @@ function grid(map, type, title, description) {
 
 function addGlobals(map) {
 	const section = map.section(form.NamedSection, 'globals', 'globals', _('General'));
-	const lan = section.option(widgets.NetworkSelect, 'lan', _('Networks whose clients are carried'));
 
 	section.option(form.Flag, 'enabled', _('On'));
+	const lan = section.option(widgets.NetworkSelect, 'lan', _('Networks whose clients are carried'));
 	lan.multiple = true;
 	lan.rmempty = false;
-	choice(section, 'scheduler', _('Scheduler'), SCHEDULERS);
+	choice(section, 'scheduler', _('Scheduler'), SCHEDULERS, _('as usual: bond'));
 	choice(section, 'encryption', _('Encryption'), [
-		[ 'auto', _('auto: all that is not TLS already') ], 'always', 'never' ]);
+		[ 'auto', _('auto: all that is not TLS already') ], 'always', 'never' ], _('as usual: auto'));
 	choice(section, 'when_unreachable', _('Without a concentrator'), [
-		[ 'direct', _('direct: by the router\'s normal way') ], [ 'refuse', _('refuse') ] ]);
+		[ 'direct', _('direct: by the router\'s normal way') ], [ 'refuse', _('refuse') ] ],
+		_('as usual: direct'));
 	section.option(form.Flag, 'route_unproxied',
 		_('UDP and the like follow the cheapest healthy uplink')).default = '1';
 	typed(section, form.DynamicList, 'bypass', _('Destinations left alone'), 'ipaddr',
@@ -65,20 +76,22 @@ function addConcentrators(map) {
 		_('In order of preference. Joining by a link, on the status page, adds one.'));
 
 	typed(section, form.Value, 'address', _('Address'), 'ipaddr', '203.0.113.10').optional = false;
-	typed(section, form.Value, 'port', _('Port'), 'port', '7171');
+	unset(typed(section, form.Value, 'port', _('Port'), 'port', '7171'), '7171');
 	typed(section, form.Value, 'key_file', _('Key file'), 'file', '/etc/bondway/NAME.key').modalonly = true;
 }
 
 function addUplinks(map) {
 	const section = grid(map, 'uplink', _('Uplinks'), _('In order of preference.'));
 
-	section.option(widgets.NetworkSelect, 'network', _('Network')).nocreate = true;
-	typed(section, form.Value, 'cost', _('Cost'), 'uinteger', '0');
+	const network = section.option(widgets.NetworkSelect, 'network', _('Network'));
+	network.nocreate = true;
+	unset(network, _('as its name'));
+	unset(typed(section, form.Value, 'cost', _('Cost'), 'uinteger', '0'), '0');
 	typed(section, form.Value, 'weight', _('Weight'), 'range(1,1000000)', _('by capacity')).modalonly = true;
 	section.option(form.Flag, 'metered', _('Data is paid for'));
 	typed(section, form.Value, 'monthly_budget', _('Data of a month'), 'string', '50GB').modalonly = true;
 	typed(section, form.Value, 'budget_day', _('Its first day'), 'range(1,31)', '1').modalonly = true;
-	choice(section, 'on_budget', _('Beyond it'), [ 'standby', 'off' ]).modalonly = true;
+	choice(section, 'on_budget', _('Beyond it'), [ 'standby', 'off' ], _('as usual: standby')).modalonly = true;
 	typed(section, form.Value, 'gateway', _('Next hop'), 'ip4addr').modalonly = true;
 	typed(section, form.Value, 'gateway6', _('Next hop, IPv6'), 'ip6addr').modalonly = true;
 }
@@ -86,14 +99,16 @@ function addUplinks(map) {
 function addRules(map) {
 	const section = grid(map, 'rule', _('Rules'), _('The first that matches a connection counts.'));
 
-	typed(section, form.DynamicList, 'destinations', _('Destinations'), 'ipaddr');
-	typed(section, form.DynamicList, 'ports', _('Ports'), 'portrange');
-	typed(section, form.DynamicList, 'clients', _('Clients'), 'or(ipaddr,macaddr)');
+	unset(typed(section, form.DynamicList, 'destinations', _('Destinations'), 'ipaddr'), _('any'));
+	unset(typed(section, form.DynamicList, 'ports', _('Ports'), 'portrange'), _('any'));
+	unset(typed(section, form.DynamicList, 'clients', _('Clients'), 'or(ipaddr,macaddr)'), _('any'));
 	typed(section, form.DynamicList, 'dscp', _('DSCP'), 'range(0,63)').modalonly = true;
 	typed(section, form.DynamicList, 'uplinks', _('Uplinks'), 'uciname').modalonly = true;
-	choice(section, 'scheduler', _('Scheduler'), SCHEDULERS).modalonly = true;
-	choice(section, 'encryption', _('Encryption'), [ 'auto', 'always', 'never' ]).modalonly = true;
-	choice(section, 'action', _('Action'), [ 'proxy', 'direct', 'refuse' ]);
+	choice(section, 'scheduler', _('Scheduler'), SCHEDULERS, _('as above')).modalonly = true;
+	choice(section, 'encryption', _('Encryption'), [ 'auto', 'always', 'never' ],
+		_('as above')).modalonly = true;
+	unset(choice(section, 'action', _('Action'), [ 'proxy', 'direct', 'refuse' ], _('as usual: proxy')),
+		'proxy');
 }
 
 return view.extend({

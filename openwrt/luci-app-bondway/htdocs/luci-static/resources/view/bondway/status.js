@@ -44,6 +44,11 @@ function table(titles, rows, empty) {
 	return E('table', { 'class': 'table' }, [ head, ...body ]);
 }
 
+/* Where it does not fit, it is broken before a colon: "203.0.113.10", and below ":7171". */
+function endpoint(text) {
+	return text.split(/(?=:)/).flatMap((part, i) => i ? [ E('wbr'), part ] : [ part ]);
+}
+
 function state(name) {
 	return E('span', { 'style': 'color:%s'.format(COLOURS[name] || 'inherit') }, [ '● ', name ]);
 }
@@ -72,7 +77,7 @@ return view.extend({
 
 	flowRows(flows) {
 		return flows.slice(0, 100).map(flow => [
-			flow.client || '', flow.destination || '', flow.scheduler || '',
+			endpoint(flow.client || ''), endpoint(flow.destination || ''), flow.scheduler || '',
 			'%s / %s'.format(bytes(flow.rx_bytes), bytes(flow.tx_bytes)),
 			(flow.subflows || []).map(subflow => subflow.uplink).join(', ')
 		]);
@@ -83,7 +88,7 @@ return view.extend({
 
 		if (!status)
 			return E('div', { 'class': 'alert-message warning' }, [
-				E('p', {}, _('bondway does not run.')), E('p', {}, answer.error || '') ]);
+				E('p', {}, _('bondway does not run: join a concentrator below, or look into the settings and the system log.')), E('p', {}, answer.error || '') ]);
 		return E('div', {}, [
 			E('h3', {}, _('Uplinks')),
 			table([ _('Name'), _('State'), _('Role'), _('Delay'), _('Down'), _('Up'),
@@ -91,7 +96,7 @@ return view.extend({
 			E('h3', {}, _('Concentrators')),
 			table([ _('Name'), _('Address'), _('State'), _('Note') ],
 				(status.concentrators || []).map(each => [
-					each.name, each.address, state(each.state), each.reason || '' ]), _('None')),
+					each.name, endpoint(each.address), state(each.state), each.reason || '' ]), _('None')),
 			E('h3', {}, _('Connections')),
 			table([ _('Client'), _('Destination'), _('Scheduler'), _('Received / sent'),
 				_('Uplinks') ], this.flowRows(listed.flows || []), _('None now'))
@@ -122,7 +127,7 @@ return view.extend({
 			E('h2', {}, _('Bondway')), shown,
 			E('h3', {}, _('Join a concentrator')),
 			E('p', {}, _('The link that "bondway invite" has printed on the VPS:')),
-			E('div', {}, [ link, ' ', E('button', { 'class': 'btn cbi-button-apply',
+			E('div', { 'style': 'display:flex; flex-wrap:wrap; gap:.5em' }, [ link, E('button', { 'class': 'btn cbi-button-apply',
 				'click': ui.createHandlerFn(this, 'handleJoin', link) }, _('Join')) ])
 		]);
 	},
