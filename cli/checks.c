@@ -63,9 +63,11 @@ static void check_interception(struct findings *f, const struct gateway_config *
     if (nft_check(nft, rules, why, sizeof(why)) == 0)
         findings_add(f, FINDING_OK, "kernel", NULL, "nftables, with TPROXY");
     else
-        findings_add(f, FINDING_BAD, "kernel",
-                     "load or install nft_tproxy (OpenWrt: kmod-nft-tproxy)",
-                     "it does not take the rules that intercept the LAN's connections: %s", why);
+        findings_add(
+            f, FINDING_BAD, "kernel",
+            "load or install nft_tproxy, nft_socket and nft_fib_inet (OpenWrt: kmod-nft-tproxy, "
+            "kmod-nft-socket, kmod-nft-fib)",
+            "it does not take the rules that intercept the LAN's connections: %s", why);
     free(rules);
 }
 

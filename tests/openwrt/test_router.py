@@ -17,7 +17,6 @@ from bonded import PORT, Bonded, Lab, wait_for  # noqa: E402
 from router import Procd, Router  # noqa: E402
 
 
-
 def configuration(lab, **extra):
     text = ("config globals 'globals'\n\toption enabled '1'\n\tlist lan 'lan'\n"
             "\nconfig concentrator 'vps'\n"
@@ -54,6 +53,21 @@ def at_home():
 
 def table(lab):
     return "table inet bondway" in lab.router.run(["nft", "list", "tables"]).stdout
+
+
+# Of nftables' expressions, those that need no more than kmod-nft-core.
+CORE = {"bitwise", "byteorder", "cmp", "counter", "ct", "immediate", "lookup", "meta", "payload",
+        "reject"}
+
+
+def test_what_the_table_needs_of_the_kernel_comes_with_the_package(at_home):
+    lab = at_home[0]
+    code = lab.router.run(["nft", "--debug=netlink", "list", "table", "inet", "bondway"]).stdout
+    needed = set(re.findall(r"^ +\[ (\w+) ", code, re.M)) - CORE
+    assert needed == {"tproxy", "socket", "fib"}
+    makefile = (ROOT / "openwrt/bondway/Makefile").read_text()
+    for each in needed:
+        assert f"+kmod-nft-{each}" in makefile
 
 
 def test_it_runs_follows_and_leaves(at_home):
