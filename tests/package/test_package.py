@@ -171,6 +171,8 @@ def test_the_gateway_runs_confined(machine, package):
     before = settings(machine)
     set_up_gateway(machine)
     assert has_table(machine)
+    assert machine.say("systemctl", "show", "-P", "CapabilityBoundingSet",
+                       GATEWAY) == "cap_net_bind_service cap_net_admin"
     log = machine.say("journalctl", "-u", GATEWAY)
     assert not re.search(r"may not|cannot|denied", log), log
     pid = main_pid(machine, GATEWAY)
