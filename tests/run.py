@@ -416,10 +416,11 @@ STEPS: Dict[str, Callable[[Runner], None]] = {
     "scenarios": program("scenarios", "tests/bench/scenarios", "--json", LOGS / "scenarios.json"),
     "overflow": program("overflow", "tests/bench/overflow"),
     "schedulers": program("schedulers", "tests/bench/schedulers"),
+    "soak": program("soak", "tests/bench/soak", "--minutes", os.environ.get("SOAK_MINUTES", "60")),
     "attack": run_attack, "package": run_package, "browser": run_browser, "kernels": run_kernels,
 }
 USUAL = [name for name in STEPS if name not in
-         ("cross", "coverage", "bench", "heal", "scenarios", "overflow", "schedulers", "attack", "package", "browser",
+         ("cross", "coverage", "bench", "heal", "scenarios", "overflow", "schedulers", "soak", "attack", "package", "browser",
           "kernels")]
 
 

@@ -1,16 +1,19 @@
-"""The instruments of tests/bench/heal and tests/bench/scenarios, held to what is known."""
+"""The instruments of tests/bench/heal, scenarios and soak, held to what is known."""
 
 from __future__ import annotations
 
 import os
+import random
+import struct
 import sys
 from pathlib import Path
 
 import pytest
 
-from bonded import ROOT
+from bonded import ROOT, Lab
 from scenario import LOSSLESS, QUEUE, RATE, RTT, Result, Scenario, Way, draw
-from traffic import SLACK
+from soak import exchange, is_steady, plan
+from traffic import SLACK, Server, offer, read, take
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 sys.path.insert(0, str(BENCH))
@@ -106,3 +109,37 @@ def test_what_is_promised_of_a_scenario():
     assert alike.alike and not unlike.alike
     assert Result(alike, (10, 30), 36.1).kept and not Result(alike, (10, 30), 35.9).kept
     assert Result(unlike, (10, 30), 29.2).kept and not Result(unlike, (10, 30), 29.0).kept
+
+
+def test_memory_that_grows():
+    """Noise of a megabyte is none; 4 kB with each sample are, under it, too."""
+    noise = random.Random(1)
+    flat = [20_000 + noise.uniform(-500, 500) for _ in range(600)]
+    assert is_steady(flat)
+    assert not is_steady([each + 4 * i for i, each in enumerate(flat)])
+
+
+def test_a_plan_of_failures():
+    """One after the other, of each uplink; the same seed plans the same."""
+    failures = plan(1, 300, 2)
+    assert failures == plan(1, 300, 2) != plan(2, 300, 2)
+    assert all(a.begin < a.end < b.begin for a, b in zip(failures, failures[1:]))
+    assert min([each.uplink for each in failures].count(uplink) for uplink in (0, 1)) > 10
+
+
+def change_a_bit(connection):
+    """As soak's other end, but for one bit, either way."""
+    coming, going = struct.unpack("!II", read(connection, 8))
+    digest = bytearray.fromhex(take(connection, coming).sha256)
+    digest[0] ^= coming % 2
+    connection.sendall(digest)
+    digest = bytearray.fromhex(offer(connection, going).sha256)
+    digest[0] ^= going % 2
+    connection.sendall(digest)
+
+
+def test_a_bit_that_is_changed():
+    with Lab() as lab, Server(lab.destinations[0], change_a_bit) as server:
+        assert exchange(lab, server.port, 100, 100) == ""
+        assert "101 bytes up" in exchange(lab, server.port, 101, 100)
+        assert "101 bytes down" in exchange(lab, server.port, 100, 101)
