@@ -316,12 +316,19 @@ static bool has_path(const struct paths *p, uint32_t uplink, const struct addr *
     return false;
 }
 
-static bool is_replaced(const struct paths *p, const struct path *path)
+/* For certain, again: a peer that has begun to end refuses the successor, and then the old path is
+ * the last one. */
+static bool is_replaced(const struct paths *p, const struct path *path, uint64_t now_ms,
+                        uint32_t *again_ms)
 {
     for (size_t i = 0; i < p->count; i++) {
         const struct path *by = &p->list[i];
-        if (!by->cut && by->state == PATH_ESTABLISHED && addr_equal_ip(&by->local, &path->local))
+        if (by->cut || by->state != PATH_ESTABLISHED || !addr_equal_ip(&by->local, &path->local))
+            continue;
+        uint32_t ms = unconfirmed_ms(by, now_ms, 0);
+        if (ms == 0)
             return true;
+        *again_ms = sooner(ms, *again_ms);
     }
     return false;
 }
@@ -344,7 +351,7 @@ static uint32_t settle_existing(struct paths *p, uint64_t now_ms)
         path->cut = path->cut || is_away(p, path->uplink);
         if (is_stale(p, path) && path->state == PATH_JOINING) {
             drop(p, i);
-        } else if (is_stale(p, path) && is_replaced(p, path)) {
+        } else if (is_stale(p, path) && is_replaced(p, path, now_ms, &again_ms)) {
             retire(p, i);
         } else if (is_sound(p, path)) {
             if (path->state == PATH_DOOMED)
