@@ -46,7 +46,7 @@ struct warm {
     struct list node;
     struct concentrator *concentrator; /* NULL: buried; what its trunk still tells is of no use */
     struct trunk *trunk;
-    uint64_t welcomed_ms;
+    uint64_t dialled_ms, welcomed_ms;
 };
 
 struct concentrators {
@@ -204,6 +204,13 @@ static void on_welcomed(void *arg)
     keep_in(c, 0);
 }
 
+/* A connection that gets no answer, while others are welcomed that were made later, has lost its
+ * uplink: as long as it has not been welcomed it has that one alone. */
+static bool is_its_uplinks_fault(const struct warm *w, enum trunk_failure why)
+{
+    return why == TRUNK_SILENT && w->concentrator->station->welcomed_ms > w->dialled_ms;
+}
+
 static void on_failed(void *arg, enum trunk_failure why, int error)
 {
     struct warm *w = arg;
@@ -212,7 +219,12 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
 
     if (!c)
         return;
+    bool blames_uplink = is_its_uplinks_fault(w, why);
     bury(w);
+    if (blames_uplink) {
+        keep_in(c, 0);
+        return;
+    }
     /* One that waited and was ended says little: the idle limit, or a restart. Look again. */
     if (why == TRUNK_LOST) {
         keep_in(c, clock_now_ms() - w->welcomed_ms < RETRY_FIRST_MS ? RETRY_FIRST_MS : 0);
@@ -248,6 +260,7 @@ static bool dial_one(struct concentrator *c, bool asks_token)
     gauges_place(cs->context->gauges, cs->context->uplinks, c->station->entry->address.family,
                  &demand, &schedule);
     w->concentrator = c;
+    w->dialled_ms = clock_now_ms();
     w->trunk = trunk_new(cs->context, c->station, &schedule, &warm_events, w);
     if (!w->trunk) {
         free(w);

@@ -16,6 +16,7 @@ struct station {
     int64_t clock_offset_ms;          /* protocol time = CLOCK_BOOTTIME + this */
     uint8_t token[HELLO_TOKEN];
     uint64_t challenged_ms; /* clock_now_ms() when token came; 0: never */
+    uint64_t welcomed_ms;   /* when it last welcomed a connection, likewise */
     uint16_t probe_port;    /* where it answers probes; 0: it does not, or has not said so yet */
     unsigned holders;
 };

@@ -246,7 +246,8 @@ static void challenged(struct trunk *t)
 
 static void welcomed(struct trunk *t)
 {
-    gauge_welcomed(&t->context->gauges->of[t->first_uplink], clock_now_ms());
+    t->station->welcomed_ms = clock_now_ms();
+    gauge_welcomed(&t->context->gauges->of[t->first_uplink], t->station->welcomed_ms);
     t->station->probe_port = t->greeting->reply.probe_port;
     if (t->paths)
         paths_allow_joins(t->paths);

@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from statistics import median
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import pytest
 
@@ -168,6 +168,36 @@ def test_new_connections_after_an_uplink_has_fallen_silent():
 def three_uplinks() -> List[Uplink]:
     return [Uplink("dsl", down=20, up=20, delay=10), Uplink("lte", down=20, up=20, delay=30),
             Uplink("cable", down=20, up=20, delay=20)]
+
+
+def test_an_uplink_fails_under_a_greeting():
+    """A connection that waits for flows has been made by an uplink that loses everything before the
+    answer comes. That says nothing of the concentrator, which welcomes others all the time: nobody
+    is refused, then or when its patience ends."""
+    uplinks = [Uplink(name, down=50, up=50, delay=150) for name in ("dsl", "lte")]
+    with Lab(uplinks) as lab, Bonded(lab) as bond, \
+            Server(lab.destinations[0], tell_where_from) as server:
+        def ask() -> str:
+            with connect(lab.client, lab.destinations[0].address, server.port) as client:
+                return read(client, 100).decode()
+
+        def made_by_dsl() -> Set[str]:
+            lines = lab.router.run(["ss", "-Htn", "state", "established", "src",
+                                    lab.uplink("dsl").address]).stdout.splitlines()
+            return {line.split()[2] for line in lines}
+
+        wait_for(lambda: bond.station("vps")["warm"] > 0, 20, "one that waits")
+        before = made_by_dsl()
+        assert ask() == lab.vps.address
+        wait_for(lambda: made_by_dsl() - before, 20, "another in its place")
+        lab.uplink("dsl").drop("down")
+        wait_for(lambda: bond.uplink("dsl")["state"] == "dead", 20, "notice of it")
+        end = time.monotonic() + 10  # its patience, and some more
+        while time.monotonic() < end:
+            assert ask() == lab.vps.address
+            assert bond.station("vps")["state"] == "up"
+        assert "it takes our connection and says nothing" not in bond.gateway.output()
+
 
 
 def test_all_uplinks_but_one_are_lost_again_and_again():
