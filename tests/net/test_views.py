@@ -48,6 +48,13 @@ def assert_shape(value: Any, shape: Any, where: str = "") -> None:
         assert isinstance(value, shape) and is_bool == (shape is bool), f"{where}: {value!r}"
 
 
+def status_that_has_counted(bond: Bonded, down: int, up: int) -> Any:
+    status = bond.status()
+    rx_bytes, tx_bytes = (sum(uplink[key] for uplink in status["uplinks"])
+                          for key in ("rx_bytes", "tx_bytes"))
+    return status if rx_bytes > down and tx_bytes > up else None
+
+
 def test_status_and_flows_of_a_running_transfer():
     """A program that watches: every field that is promised, and figures that agree with what was
     sent."""
@@ -75,7 +82,8 @@ def test_status_and_flows_of_a_running_transfer():
         assert up < sum(subflow["tx_bytes"] for subflow in subflows.values()) < up * 1.2
         assert 20 <= subflows["dsl"]["rtt_ms"] < 500 and 60 <= subflows["lte"]["rtt_ms"] < 800
 
-        status = bond.status()
+        # An uplink's counters are read now and then.
+        status = wait_for(lambda: status_that_has_counted(bond, down, up), 5, "the uplinks' counters")
         assert_shape(status, GATEWAY_STATUS)
         assert status["role"] == "gateway" and status["flows"]["active"] == 1
         for uplink, known in zip(status["uplinks"], lab.uplinks):
