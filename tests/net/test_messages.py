@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence
 
 import pytest
 
-from bonded import (PORT, Bonded, Host, Lab, Process, Uplink, find_program, interception, kernel_state,
-                    wait_for)
+from bonded import (PORT, ROOT, Bonded, Host, Lab, Process, Uplink, find_program, interception,
+                    kernel_state, wait_for)
 from protocol import Key, Reply, Schedule, reply_flight
 from test_doctor import doctor, of
 from traffic import Server
@@ -786,3 +786,19 @@ def test_a_host_that_is_no_router():
         assert refused(lab.vps) == (
             "bondway join: no interface has a default route: bring the uplinks up first, or name "
             "each with --uplink INTERFACE\n")
+
+
+# --- What the README says of them -----------------------------------------------------------------
+
+
+def test_the_readme_quotes_the_program():
+    """Each message in its table is one that the program may say, as far as it is the same each time."""
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("| message | remedy |"):]
+    quoted = re.findall("`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", section[:section.index("\n\n")],
+                                                        re.M)))
+    program = find_program().read_bytes()
+    assert len(quoted) > 20
+    for message in quoted:
+        for part in message.split("…"):
+            assert part.strip("; ").encode() in program, message
