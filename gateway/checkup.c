@@ -138,7 +138,7 @@ static void end_probing(struct examination *x)
     start_sizing(x);
 }
 
-static void on_answer(void *arg, uint64_t seq, uint64_t age_us)
+static void on_answered(void *arg, uint64_t seq, uint64_t age_us)
 {
     struct examination *x = arg;
     struct checkup_result *r = x->result;
@@ -153,6 +153,8 @@ static void on_answer(void *arg, uint64_t seq, uint64_t age_us)
             end_probing(x);
     }
 }
+
+static const struct prober_events prober_events = {.answered = on_answered};
 
 static void probe(struct examination *x)
 {
@@ -175,7 +177,7 @@ static void start_probing(struct examination *x)
 
     x->stage = STAGE_PROBING;
     if (x->result->error == ECONNREFUSED ||
-        prober_new(&x->prober, x->all->base, &x->result->uplink, entry, port, on_answer, x))
+        prober_new(&x->prober, x->all->base, &x->result->uplink, entry, port, &prober_events, x))
         finish(x);
     else
         probe(x);

@@ -60,6 +60,7 @@ struct concentrators {
     struct concentrator *current; /* where new flows go; NULL: the last one is gone */
     struct list dead;             /* of struct warm, until the reaper comes */
     struct event *reaper, *silence, *moved;
+    bool silent; /* the one in use answers no probes */
 };
 
 const char *concentrator_state_name(enum concentrator_state state)
@@ -577,14 +578,6 @@ static void on_moved(evutil_socket_t fd, short what, void *arg)
     cs->changed(cs->arg);
 }
 
-void concentrators_set_silent(struct concentrators *cs, bool silent)
-{
-    if (!silent)
-        event_del(cs->silence);
-    else if (!event_pending(cs->silence, EV_TIMEOUT, NULL))
-        event_add(cs->silence, &silence_patience);
-}
-
 static void on_silence(evutil_socket_t fd, short what, void *arg)
 {
     struct concentrators *cs = arg;
@@ -596,7 +589,11 @@ static void on_silence(evutil_socket_t fd, short what, void *arg)
         return;
     bury_warm(c, UINT_MAX);
     keep_in(c, RETRY_FIRST_MS);
-    set_state(c, CONCENTRATOR_DOWN, "it answers by no uplink");
+    set_state(c, CONCENTRATOR_DOWN,
+              gauges_are_refused(cs->context->gauges, cs->context->uplinks,
+                                 c->station->entry->address.family)
+                  ? "its host refuses probes: is the concentrator running there?"
+                  : "it answers by no uplink");
 }
 
 struct trunk *concentrators_take(struct concentrators *cs, struct station *station)
@@ -646,6 +643,19 @@ static void adapt(struct concentrator *c)
         c->failures = 0;
     if (c->state != CONCENTRATOR_UP || c->n_warm < wanted(c))
         keep_in(c, 0);
+}
+
+void concentrators_set_silent(struct concentrators *cs, bool silent)
+{
+    bool ends = cs->silent && !silent;
+
+    cs->silent = silent;
+    if (!silent)
+        event_del(cs->silence);
+    else if (!event_pending(cs->silence, EV_TIMEOUT, NULL))
+        event_add(cs->silence, &silence_patience);
+    if (ends && cs->current && cs->current->state == CONCENTRATOR_DOWN)
+        adapt(cs->current);
 }
 
 void concentrators_uplinks_changed(struct concentrators *cs)

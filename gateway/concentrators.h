@@ -40,7 +40,7 @@ struct station *concentrators_choose(struct concentrators *cs);
 /* Of one that is not configured any more nobody knows. */
 bool concentrators_is_down(const struct concentrators *cs, const struct station *station);
 /* Probes to the one in use are answered by no uplink, or are again. When that lasts for a second,
- * it is down: then others are asked. */
+ * it is down: then others are asked. When it ends, it is dialled at once. */
 void concentrators_set_silent(struct concentrators *cs, bool silent);
 /* A warm connection there, or NULL. The caller adopts it at once; another one is dialled. */
 struct trunk *concentrators_take(struct concentrators *cs, struct station *station);

@@ -364,8 +364,9 @@ static void on_vitals_changed(void *arg, uint32_t index, enum health_verdict bef
     struct gateway *g = arg;
 
     follow_verdict(g, uplinks_get(g->uplinks, index));
-    /* Also where connections say that the uplink lives. */
+    /* Also where connections, or refusals, say that the uplink lives. */
     concentrators_set_silent(g->concentrators, is_silent(g));
+    truth_look(g->truth);
     if (g->gauges.of[index].health.doubtful != doubtful_before)
         reschedule_active(g);
 }

@@ -50,12 +50,24 @@ void gauge_sample(struct gauge *g, const struct uplinks *uplinks, const struct u
 /* A welcome that was under way when the last answer came, or when it died, came within so long. */
 #define WELCOME_LATE_MS 2000
 
-/* Where answers came after the death it was alive for a while, and nothing was outlived. */
+/* By silence, or by the word of a host where nobody listens. */
+static bool is_unanswered(const struct health *h)
+{
+    return h->verdict == HEALTH_DEAD || h->refused;
+}
+
+static uint64_t unanswered_since_us(const struct health *h)
+{
+    return h->verdict == HEALTH_DEAD ? h->dead_us : h->refused_from_us;
+}
+
+/* Where answers came after that it was alive for a while, and nothing was outlived. */
 static bool outlives_probes(const struct health *h, uint64_t now_ms)
 {
-    uint64_t since_us = h->answered_us > h->dead_us ? h->answered_us : h->dead_us;
+    uint64_t since_us = unanswered_since_us(h);
+    uint64_t last_us = h->answered_us > since_us ? h->answered_us : since_us;
 
-    return h->verdict == HEALTH_DEAD && now_ms > since_us / 1000 + WELCOME_LATE_MS;
+    return is_unanswered(h) && now_ms > last_us / 1000 + WELCOME_LATE_MS;
 }
 
 void gauge_welcomed(struct gauge *g, uint64_t now_ms)
@@ -63,29 +75,37 @@ void gauge_welcomed(struct gauge *g, uint64_t now_ms)
     g->welcomed_ms = now_ms;
     g->tcp_works = g->welcomed = true;
     if (outlives_probes(&g->health, now_ms))
-        g->outlived_us = g->health.dead_us;
+        g->outlived_us = unanswered_since_us(&g->health);
 }
 
 /* The concentrator has welcomed us there although its probes had ceased. */
 static bool outlived_probes(const struct gauge *g)
 {
-    return g->health.verdict == HEALTH_DEAD && g->outlived_us &&
-           g->outlived_us == g->health.dead_us;
+    return is_unanswered(&g->health) && g->outlived_us &&
+           g->outlived_us == unanswered_since_us(&g->health);
 }
 
 void gauge_join_failed(struct gauge *g)
 {
     if (++g->failed_joins < JOINS_REFUSED)
         return;
-    if (g->health.verdict == HEALTH_UP)
+    if (g->health.verdict == HEALTH_UP && (!g->health.refused || outlived_probes(g)))
         g->mptcp = MPTCP_STRIPPED;
-    else if (outlived_probes(g))
+    else if (g->health.verdict == HEALTH_DEAD && outlived_probes(g))
         g->outlived_us = 0; /* dead after all */
+}
+
+/* Where none was ever answered, but refused, and is no more, it has died. */
+static bool were_always_blocked(const struct gauge *g)
+{
+    const struct health *h = &g->health;
+
+    return g->tcp_works && !h->answered_us && (h->refused || !h->refused_us);
 }
 
 static bool probes_are_blocked(const struct gauge *g)
 {
-    return (g->tcp_works && g->health.answered_us == 0) || outlived_probes(g);
+    return were_always_blocked(g) || outlived_probes(g);
 }
 
 enum health_verdict gauge_verdict(const struct gauge *g)
@@ -107,16 +127,21 @@ const char *gauge_reason(const struct gauge *g, const struct uplink *uplink)
 {
     if (uplink->state == UPLINK_DOWN)
         return uplink->reason;
-    if (probes_are_blocked(g) && g->health.verdict == HEALTH_DEAD)
+    if (probes_are_blocked(g) && is_unanswered(&g->health))
         return "answers no probes: is UDP let through?";
     if (g->health.reason[0])
         return g->health.reason;
     return g->spent ? "its data budget is used up: for when no other is well" : g->worth.reason;
 }
 
+bool gauge_is_refused(const struct gauge *g)
+{
+    return g->health.refused && !probes_are_blocked(g);
+}
+
 static bool is_mute(const struct gauge *g)
 {
-    return g->health.verdict == HEALTH_DEAD && (g->health.answered_us || !g->welcomed) &&
+    return is_unanswered(&g->health) && (g->health.answered_us || !g->welcomed) &&
            !outlived_probes(g);
 }
 
@@ -158,6 +183,16 @@ bool gauges_are_mute(const struct gauges *gauges, const struct uplinks *uplinks,
         mute += is_mute(&gauges->of[i]);
     }
     return usable > 0 && mute == usable;
+}
+
+bool gauges_are_refused(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family)
+{
+    bool refused = false;
+
+    for (size_t i = 0; i < uplinks_count(uplinks); i++)
+        refused = refused || (uplink_usable(uplinks_get(uplinks, i), family) &&
+                              gauge_is_refused(&gauges->of[i]));
+    return refused && gauges_are_mute(gauges, uplinks, family);
 }
 
 /* A concentrator takes 32 connections from an address before their HELLO, by default, and any

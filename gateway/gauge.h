@@ -26,7 +26,7 @@ struct gauge {
     bool welcomed;        /* likewise, and the concentrator itself answered, not its kernel alone */
     uint32_t rtt_us;      /* smoothed as in RFC 6298; 0: never measured */
     uint64_t welcomed_ms; /* when a trunk was last welcomed that began there; 0: never */
-    uint64_t outlived_us; /* which death (health.dead_us) a welcome has belied; 0: none */
+    uint64_t outlived_us; /* the death, or refusal (when it began), a welcome has belied; 0: none */
     uint32_t starting;    /* trunks that dial there, or carry the first bytes of a flow */
     enum mptcp_truth mptcp;
     uint32_t failed_joins;       /* in a row, of all connections */
@@ -59,12 +59,15 @@ void gauge_sample(struct gauge *gauge, const struct uplinks *uplinks, const stru
 
 /* What is to be thought of the uplink: what its probes say; but where none was ever answered, or is
  * any more, and yet connections are made, they are blocked, and it is up as far as anybody can
- * tell. */
+ * tell. Where the concentrator's host refuses them, and no connection is made, the concentrator is
+ * not there: the uplink is as well as it was. */
 enum health_verdict gauge_verdict(const struct gauge *gauge);
 /* The uplink's state for a person, from the kernel's word and the verdict, and why it is not simply
  * up ("" where it is). */
 enum uplink_state gauge_state(const struct gauge *gauge, const struct uplink *uplink);
 const char *gauge_reason(const struct gauge *gauge, const struct uplink *uplink);
+/* Its probes are refused, and whether they alone are, no connection has told yet. */
+bool gauge_is_refused(const struct gauge *gauge);
 
 /* Once a second, after the samples: true when an uplink's worth in a bond has changed. */
 bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
@@ -85,6 +88,8 @@ uint32_t gauges_carriers(const struct gauges *gauges, const struct uplinks *upli
  * none was ever answered, a welcome. Then it is rather the concentrator that is silent. (Subflows
  * join one that hangs all the same: its kernel lets them.) */
 bool gauges_are_mute(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family);
+/* Likewise, and by one of them at least its host says so. */
+bool gauges_are_refused(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family);
 
 /* The schedule of a connection as things are now. family: of the concentrator's address; placement:
  * as in scheduler_decide(). */

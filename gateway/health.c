@@ -25,6 +25,8 @@
 #define UPWARD_PROBES 5
 #define RESUMED_US (100 * MS)
 
+#define REFUSAL_US (1100 * MS) /* a little more than a host takes for the next one */
+
 #define LOST_AFTER 3 /* probes sent later and answered */
 #define LOST_US (3 * SECOND)
 #define FIRST_LOSS_PPM 10000 /* what an unknown uplink is believed to lose */
@@ -151,10 +153,21 @@ static unsigned unanswered(const struct health *h, bool in_a_row, uint64_t sent_
     return n;
 }
 
-/* What dies with a verdict says nothing of how many packets a living uplink loses. */
+/* Those sent before that one get no answer any more, and that is no loss. */
+static void settle(struct health *h, uint64_t seq)
+{
+    for (size_t i = 0; i < HEALTH_PROBES; i++) {
+        struct health_probe *p = &h->probes[i];
+        if (p->used && !p->answered && p->seq < seq)
+            p->used = false;
+    }
+}
+
+/* What dies with a verdict, or is not answered because nobody is there, says nothing of how many
+ * packets a living uplink loses. */
 static void count(struct health *h, bool lost)
 {
-    if (h->verdict != HEALTH_UP && h->verdict != HEALTH_DEGRADED)
+    if (h->refused || (h->verdict != HEALTH_UP && h->verdict != HEALTH_DEGRADED))
         return;
     h->loss_ppm = (uint32_t)follow(h->loss_ppm, lost ? 1000000 : 0, 64);
     h->long_loss_ppm = (uint32_t)follow(h->long_loss_ppm, lost ? 1000000 : 0, 1024);
@@ -264,6 +277,17 @@ static uint64_t probes_silent_at(const struct health *h, const uint64_t *sent_us
     return max(after(max(h->came_us, sent_us[0]), limit), after(sent_us[needed - 1], overdue(h)));
 }
 
+/* However many are sent in a second, one is refused. */
+static uint64_t refusals_silent_at(const struct health *h, const uint64_t *sent_us, unsigned n)
+{
+    unsigned needed = probes_that_prove(h, false);
+
+    if (n < needed)
+        return NEVER;
+    return max(after(h->came_us, (needed + 1) * REFUSAL_US),
+               after(sent_us[needed - 1], overdue(h)));
+}
+
 static uint64_t silent_at(const struct health *h)
 {
     uint64_t sent_us[HEALTH_PROBES];
@@ -271,6 +295,8 @@ static uint64_t silent_at(const struct health *h)
 
     if (n == 0)
         return NEVER;
+    if (h->refused)
+        return mercy(h, refusals_silent_at(h, sent_us, n));
     return mercy(h, min(stream_silent_at(h, sent_us, n), probes_silent_at(h, sent_us, n)));
 }
 
@@ -284,7 +310,7 @@ static uint64_t upward_dead_at(const struct health *h)
 
     if (needed < UPWARD_PROBES)
         needed = UPWARD_PROBES;
-    if (n < needed || !h->gap_us)
+    if (n < needed || !h->gap_us || h->refused)
         return NEVER;
     from = h->resumed ? max(sent_us[0], h->resumed_us) : sent_us[0];
     wait = max(UPWARD_MIN_US, min(3 * rto(h), rto(h) + SECOND));
@@ -298,7 +324,7 @@ static uint64_t doubt_at(const struct health *h)
     uint64_t sent_us[HEALTH_PROBES];
     unsigned n = unanswered(h, false, sent_us);
 
-    if (n == 0)
+    if (n == 0 || h->refused)
         return NEVER;
     uint64_t from = max(h->came_us, sent_us[0]);
     uint64_t at = max(after(sent_us[0], rto(h)), after(from, HEARING_US));
@@ -315,9 +341,14 @@ static uint64_t good_needed_us(const struct health *h)
     return min(GOOD_US << h->flaps, GOOD_MAX_US);
 }
 
+static uint64_t good_for_us(const struct health *h)
+{
+    return since(max(h->answered_us, h->refused_us), h->good_us);
+}
+
 static bool is_back(const struct health *h)
 {
-    bool proved = h->good >= GOOD_PROBES && since(h->answered_us, h->good_us) >= good_needed_us(h);
+    bool proved = h->good >= GOOD_PROBES && good_for_us(h) >= good_needed_us(h);
 
     return h->returning && (h->needed || proved);
 }
@@ -382,7 +413,7 @@ static void note_stall(struct health *h, uint64_t now_us, uint64_t rtt_us)
     uint64_t sent_us[HEALTH_PROBES];
     unsigned n = unanswered(h, false, sent_us);
 
-    if (n == 0 || !h->srtt_us)
+    if (n == 0 || !h->srtt_us || h->refused)
         return;
     uint64_t silence = since(now_us, max(h->came_us, after(sent_us[0], h->min_rtt_us)));
     uint64_t survived = min(silence, rtt_us);
@@ -442,15 +473,21 @@ static void note_rtt(struct health *h, uint64_t rtt_us, uint64_t now_us)
         h->slow_us = max(now_us, 1);
 }
 
+static void begin_return(struct health *h, uint64_t now_us)
+{
+    if (h->returning)
+        return;
+    h->returning = true;
+    h->good_us = now_us;
+    h->good = 0;
+}
+
 /* While dead: answers in a row, in the order of the probes. */
 static void note_return(struct health *h, uint64_t seq, uint64_t now_us)
 {
+    begin_return(h, now_us);
     bool next = h->good > 0 && seq > h->answered_seq;
 
-    if (!h->returning) {
-        h->returning = true;
-        h->good_us = now_us;
-    }
     for (uint64_t s = h->answered_seq; next && ++s < seq;)
         next = since(seq, s) < HEALTH_PROBES && (!probe_of(h, s) || probe_of(h, s)->answered);
     h->good = next ? h->good + 1 : 1;
@@ -468,7 +505,10 @@ void health_answered(struct health *h, uint64_t seq, uint64_t came_us)
         return;
     }
     uint64_t rtt_us = since(came_us, p->sent_us);
+    if (h->refused)
+        settle(h, seq);
     came(h, now_us, rtt_us);
+    h->refused = false;
     note_wait(h, now_us, rtt_us);
     p->answered = true;
     if (!p->counted)
@@ -482,6 +522,22 @@ void health_answered(struct health *h, uint64_t seq, uint64_t came_us)
     h->answered_us = now_us;
     h->resumed = false;
     count_lost(h, now_us);
+}
+
+void health_refused(struct health *h, uint64_t now_us)
+{
+    now_us = take_time(h, now_us);
+    settle(h, UINT64_MAX);
+    if (!h->refused)
+        h->refused_from_us = max(now_us, 1);
+    h->refused = true;
+    h->refused_us = max(now_us, 1);
+    h->resumed = false;
+    came(h, now_us, 0);
+    if (h->verdict != HEALTH_DEAD)
+        return;
+    begin_return(h, now_us);
+    h->good++;
 }
 
 void health_heard(struct health *h, uint64_t packets, uint64_t now_us)
@@ -501,16 +557,22 @@ void health_heard(struct health *h, uint64_t packets, uint64_t now_us)
 
 /* ---- the verdict ---- */
 
+/* Nothing comes from there any more. */
+static void cease(struct health *h)
+{
+    h->quiet_us = quiet_from(h);
+    h->refused = h->returning = false;
+    h->good = 0;
+}
+
 static void die(struct health *h, enum health_direction direction, uint64_t now_us)
 {
     if (h->returned && since(now_us, h->returned_us) < FLAP_US && h->flaps < FLAPS_MAX)
         h->flaps++;
-    h->quiet_us = quiet_from(h);
     h->dead_us = now_us;
     h->verdict = HEALTH_DEAD;
     h->direction = direction;
-    h->returning = false;
-    h->good = 0;
+    cease(h);
 }
 
 static void rise(struct health *h, uint64_t now_us)
@@ -552,21 +614,19 @@ static void judge(struct health *h, uint64_t now_us)
     bool silent = now_us >= silent_at(h), upward = now_us >= upward_dead_at(h);
 
     if (h->verdict == HEALTH_PROBING) {
-        if (h->srtt_us)
+        if (h->srtt_us || h->refused)
             rise(h, now_us);
         else if (now_us >= given_up_at(h))
             die(h, HEALTH_BOTH, now_us);
     } else if (h->verdict == HEALTH_DEAD) {
         if (h->returning && (silent || upward)) {
-            h->quiet_us = quiet_from(h);
-            h->returning = false;
-            h->good = 0;
+            cease(h);
         } else if (is_back(h)) {
             rise(h, now_us);
         }
     } else if (silent || upward) {
         die(h, silent ? HEALTH_BOTH : HEALTH_UPWARD, now_us);
-    } else {
+    } else if (!h->refused) {
         grade(h, now_us);
     }
 }
@@ -590,7 +650,7 @@ static void describe_dead(struct health *h, uint64_t now_us)
 
     if (h->returning)
         snprintf(h->reason, sizeof(h->reason), "answers again, for %s of %s",
-                 duration(a, since(h->answered_us, h->good_us)), duration(b, good_needed_us(h)));
+                 duration(a, good_for_us(h)), duration(b, good_needed_us(h)));
     else if (!h->srtt_us)
         snprintf(h->reason, sizeof(h->reason), "no answer from the concentrator for %s",
                  duration(a, since(now_us, h->first_sent_us)));
@@ -612,6 +672,9 @@ static void describe(struct health *h, uint64_t now_us)
         describe_dead(h, now_us);
     else if (h->verdict == HEALTH_PROBING)
         snprintf(h->reason, sizeof(h->reason), "waits for the first answer");
+    else if (h->refused)
+        snprintf(h->reason, sizeof(h->reason),
+                 "carries, but the concentrator refuses probes: is it running?");
     else if (h->doubtful)
         snprintf(h->reason, sizeof(h->reason), "nothing came for %s",
                  duration(a, since(now_us, quiet_from(h))));
@@ -640,7 +703,7 @@ bool health_look(struct health *h, uint64_t now_us)
 uint64_t health_delay_us(const struct health *h, uint64_t now_us)
 {
     uint64_t sent_us[HEALTH_PROBES];
-    unsigned n = unanswered(h, true, sent_us);
+    unsigned n = h->refused ? 0 : unanswered(h, true, sent_us);
 
     return n ? max(h->newest_rtt_us, since(now_us, sent_us[0])) : h->newest_rtt_us;
 }
@@ -659,11 +722,11 @@ uint64_t health_next_us(const struct health *h)
     uint64_t next = NEVER;
 
     if (h->verdict == HEALTH_PROBING)
-        return h->srtt_us ? h->now_us : given_up_at(h);
+        return h->srtt_us || h->refused ? h->now_us : given_up_at(h);
     if (h->verdict == HEALTH_DEAD && !h->returning)
         return NEVER;
     next = min(silent_at(h), upward_dead_at(h));
-    if (h->verdict == HEALTH_DEAD)
+    if (h->verdict == HEALTH_DEAD || h->refused)
         return next;
     if (!h->doubtful)
         next = min(next, doubt_at(h));

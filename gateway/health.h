@@ -32,8 +32,12 @@
  *   in which it is up. No longer: a death costs flows a fifth of a second, and an uplink that is
  *   left alone all that it could carry. Where it is needed, since no other lives, one answer is
  *   enough: there is nothing to go back to.
- * - At first: probing. One answer, and it is up; none for 3 s to five probes or more, and it is
- *   dead.
+ * - Refused: the concentrator does not run, and its host says so. The uplink carries both ways, and
+ *   the probes that are out are neither lost nor answered. A host says it of one probe a second, so
+ *   silence is proved by as many seconds, and one, as it otherwise takes probes. The next answer
+ *   ends it.
+ * - At first: probing. One answer or refusal, and it is up; none for 3 s to five probes or more,
+ *   and it is dead.
  * - A caller who looks much later than asked was away himself, and what has come lies unread: once
  *   in a silence he gets 20 ms to read it. */
 #ifndef GATEWAY_HEALTH_H
@@ -66,6 +70,7 @@ struct health {
     /* To read. */
     enum health_verdict verdict;
     bool doubtful;
+    bool refused; /* by the concentrator's host, which lives */
     enum health_direction direction;
     char reason[96];                         /* for a person; "" when all is well */
     uint64_t srtt_us, rttvar_us, min_rtt_us; /* 0: never measured */
@@ -79,6 +84,7 @@ struct health {
     uint64_t n_sent, first_sent_us;
     uint64_t newest_seq, oldest_open_seq;     /* all before that are answered or counted */
     uint64_t answered_seq, answered_us;       /* the newest probe, and the last time */
+    uint64_t refused_from_us, refused_us;     /* since when, and the last time; 0: never */
     uint64_t newest_rtt_us;                   /* of the newest one that was answered */
     uint64_t came_us;                         /* anything */
     uint64_t heard_us, gap_us;                /* packets: last time, and mean gap; 0: never */
@@ -109,6 +115,8 @@ void health_sent(struct health *h, uint64_t seq, uint64_t now_us);
 /* Its answer came: late, twice or out of order as it may be. One that was never sent is ignored.
  * came_us may be before the latest time that was told: it was read later. */
 void health_answered(struct health *h, uint64_t seq, uint64_t came_us);
+/* The concentrator's host has refused a probe. */
+void health_refused(struct health *h, uint64_t now_us);
 /* So many packets came in by the uplink since the last call. Call it every 15 ms while the uplink
  * carries traffic; the finer, the sooner is silence noticed. */
 void health_heard(struct health *h, uint64_t packets, uint64_t now_us);

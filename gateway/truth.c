@@ -79,11 +79,12 @@ static bool can_be_tested(const struct truth *all, uint32_t uplink, const struct
                          station->entry->address.family);
 }
 
-/* Probes that are not answered may be blocked, and do not tell a dead uplink from a live one. */
+/* Probes that are not answered may be blocked, and do not tell a dead uplink from a live one; where
+ * they are refused, it may be by a concentrator that does not run. */
 static bool is_known(const struct gauge *g)
 {
     return g->mptcp == MPTCP_OK && (g->welcomed || g->health.answered_us) &&
-           gauge_verdict(g) != HEALTH_DEAD;
+           gauge_verdict(g) != HEALTH_DEAD && !gauge_is_refused(g);
 }
 
 static void look_at(struct test *t, struct station *station, uint64_t now_ms)

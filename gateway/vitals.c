@@ -143,6 +143,9 @@ static void rest(struct vital *v)
 }
 
 static void on_answered(void *arg, uint64_t seq, uint64_t age_us);
+static void on_refused(void *arg);
+
+static const struct prober_events prober_events = {.answered = on_answered, .refused = on_refused};
 
 /* --- when to probe --- */
 
@@ -183,17 +186,40 @@ static bool one_lives(const struct vitals *all)
     return false;
 }
 
+/* No other one tells whether the concentrator is there. */
+static uint64_t search_interval_us(const struct vital *v, uint64_t since_us, uint64_t now_us)
+{
+    if (now_us - since_us < ALL_DEAD_US)
+        return SEARCH_US;
+    return is_dear(uplinks_get(v->all->uplinks, v->uplink), &v->all->gauges->of[v->uplink])
+               ? DEAD_IDLE_US
+               : DEAD_US;
+}
+
 static uint64_t dead_interval_us(const struct vital *v, uint64_t now_us)
 {
     if (is_awake(v->all, now_us))
         return one_lives(v->all) ? DEAD_US : SEARCH_US;
     if (one_lives(v->all))
         return DEAD_IDLE_US;
-    if (now_us - health_of(v)->dead_us < ALL_DEAD_US)
-        return SEARCH_US;
-    return is_dear(uplinks_get(v->all->uplinks, v->uplink), &v->all->gauges->of[v->uplink])
-               ? DEAD_IDLE_US
-               : DEAD_US;
+    return search_interval_us(v, health_of(v)->dead_us, now_us);
+}
+
+static bool one_is_answered(const struct vitals *all)
+{
+    for (size_t i = 0; i < uplinks_count(all->uplinks); i++) {
+        const struct health *h = health_of(&all->of[i]);
+        if (all->of[i].prober && h->verdict != HEALTH_DEAD && !h->refused)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t refused_interval_us(const struct vital *v, uint64_t now_us)
+{
+    if (one_is_answered(v->all))
+        return DEAD_IDLE_US;
+    return search_interval_us(v, health_of(v)->refused_from_us, now_us);
 }
 
 static uint64_t interval_us(const struct vital *v, uint64_t now_us)
@@ -207,6 +233,8 @@ static uint64_t interval_us(const struct vital *v, uint64_t now_us)
         return now_us - h->first_sent_us < 3 * SECOND_US ? SEARCH_US : SECOND_US;
     if (h->verdict == HEALTH_DEAD)
         return dead_interval_us(v, now_us);
+    if (h->refused)
+        return refused_interval_us(v, now_us);
     if (!awake)
         return idle_interval_us(v);
     return has_fallen_silent(v, now_us) ? DENSE_US : interval_by_traffic_us(v);
@@ -248,14 +276,15 @@ static void ask_all(struct vitals *all)
     }
 }
 
-static void judge(struct vital *v, uint64_t now_us)
+/* refused_before: before what was heard just now. */
+static void judge(struct vital *v, bool refused_before, uint64_t now_us)
 {
     struct health *h = health_of(v);
     enum health_verdict before = h->verdict;
     bool doubtful = h->doubtful;
 
     h->needed = !one_lives(v->all);
-    if (!health_look(h, now_us))
+    if (!health_look(h, now_us) && h->refused == refused_before)
         return;
     if (h->verdict == HEALTH_DEAD && before != HEALTH_DEAD && !one_lives(v->all))
         ask_all(v->all);
@@ -275,7 +304,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         count(v, now_us);
     else
         rest(v);
-    judge(v, now_us);
+    judge(v, health_of(v)->refused, now_us);
     measure(v, now_us);
     probe_when_due(v, now_us);
     set_timer(v, now_us);
@@ -286,13 +315,42 @@ static void on_answered(void *arg, uint64_t seq, uint64_t age_us)
     struct vital *v = arg;
     uint64_t now_us = clock_now_us();
     struct gauge *gauge = &v->all->gauges->of[v->uplink];
+    bool refused_before = gauge->health.refused;
 
     v->answers++;
     health_answered(&gauge->health, seq, now_us - age_us);
     if (gauge->health.srtt_us)
         gauge->rtt_us = (uint32_t)gauge->health.srtt_us;
     capacity_answered(&gauge->capacity, (uint32_t)gauge->health.newest_rtt_us);
-    judge(v, now_us);
+    judge(v, refused_before, now_us);
+    set_timer(v, now_us);
+}
+
+/* Whether it is so by the others, too, tells the concentrator's end from a provider that rejects
+ * UDP. */
+static void ask_the_others(struct vital *v)
+{
+    struct vitals *all = v->all;
+
+    for (size_t i = 0; i < uplinks_count(all->uplinks); i++) {
+        if (&all->of[i] != v)
+            all->of[i].probed_us = 0;
+    }
+    ask_all(all);
+}
+
+static void on_refused(void *arg)
+{
+    struct vital *v = arg;
+    struct health *h = health_of(v);
+    uint64_t now_us = clock_now_us();
+    bool refused_before = h->refused;
+
+    v->answers++;
+    health_refused(h, now_us);
+    judge(v, refused_before, now_us);
+    if (!refused_before)
+        ask_the_others(v);
     set_timer(v, now_us);
 }
 
@@ -309,7 +367,7 @@ static void bind_prober(struct vital *v)
     event_del(v->timer);
     if (!all->entry || !all->port || !uplink_usable(uplink, all->entry->address.family))
         return;
-    int err = prober_new(&v->prober, all->base, uplink, all->entry, all->port, on_answered, v);
+    int err = prober_new(&v->prober, all->base, uplink, all->entry, all->port, &prober_events, v);
     if (err)
         log_warning(uplink->config->name, "cannot probe it: %s", strerror(-err));
     else

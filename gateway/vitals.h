@@ -10,7 +10,9 @@
  * second, or every 5 s: 17 or 3.4 MB, were it all day.
  *
  * A dead one is asked every half second, or every 2 s while no flow carries anything. While none
- * lives it is every 100 ms for a minute, then every half second, unless its data costs. */
+ * lives it is every 100 ms for a minute, then every half second, unless its data costs. Likewise
+ * while the concentrator's host refuses probes by all that live; where others are answered, one
+ * whose provider rejects UDP is asked every 2 s. */
 #ifndef GATEWAY_VITALS_H
 #define GATEWAY_VITALS_H
 
@@ -22,8 +24,8 @@
 
 struct vitals;
 
-/* The verdict on an uplink, or the doubt about it, has changed; what they were before. From the
- * event loop. */
+/* The verdict on an uplink, the doubt about it, or whether its probes are refused, has changed;
+ * what the former two were before. From the event loop. */
 typedef void vitals_changed(void *arg, uint32_t uplink, enum health_verdict before,
                             bool doubtful_before);
 

@@ -15,6 +15,7 @@ import pytest
 
 from bonded import PORT, Bonded, Lab, Process, Uplink, wait_for
 from test_events import events
+from test_unproxied import Echo, way
 from test_uplinks import DIRECTION, wait_for_use
 from traffic import (SLACK, Background, Counter, Server, Transfer, connect, discard, offer_all, pair,
                      pour, rates, read, reset, take, tell_where_from, time_to_reset, way_of)
@@ -348,6 +349,47 @@ def test_both_concentrators_fall_silent(when_unreachable):
         assert way_of(lab) == "bond"
 
 
+REFUSED = "carries, but the concentrator refuses probes: is it running?"
+
+
+def reasons(bond: Bonded) -> List[Tuple[str, str]]:
+    return [(uplink["state"], uplink["reason"]) for uplink in bond.status()["uplinks"]]
+
+
+def test_a_concentrator_that_is_killed_is_not_its_uplinks_end():
+    """Its host says that nobody listens there, and so the uplinks carry: none is held for dead, and
+    what is not proxied stays where it is. One that falls silent meanwhile is found all the same; and
+    the concentrator, when it is back."""
+    with Lab() as lab, Bonded(lab, fast=True) as bond, \
+            Echo(lab.destinations[0], socket.AF_INET) as echo:
+        wait_until_all_up(bond)
+        assert way(lab, lab.client, echo, socket.AF_INET) == "dsl"
+        transfer = Transfer(lab, "down")
+        transfer.wait_for(1_000_000)
+        bond.kill_concentrator()
+        wait_for(lambda: reasons(bond) == 2 * [("up", REFUSED)], 5 * SLACK, "the refusals")
+        wait_for(lambda: bond.station("vps")["state"] == "down", 2 * SLACK, "the concentrator")
+        assert "is the concentrator running there?" in bond.station("vps")["reason"]
+        assert_holds(5, lambda: reasons(bond) == 2 * [("up", REFUSED)])
+        assert way(lab, lab.client, echo, socket.AF_INET) == "dsl"
+        assert "dead" not in {event["what"] for event in events(bond)}
+
+        lab.uplink("dsl").drop("both")
+        wait_for_state(bond, "dsl", "dead", 10 * SLACK)
+        assert bond.uplink("lte")["state"] == "up"
+        wait_for(lambda: way(lab, lab.client, echo, socket.AF_INET) == "lte", 5, "the other way")
+        lab.uplink("dsl").drop(None)
+        wait_for(lambda: reasons(bond) == 2 * [("up", REFUSED)], 10 * SLACK, "dsl again")
+
+        bond.start_concentrator()
+        begin = time.monotonic()
+        wait_for(lambda: bond.station("vps")["state"] == "up", 10, "the concentrator again")
+        took = time.monotonic() - begin
+        print(f"back after {took:.2f} s")
+        assert took <= SLACK
+        wait_for(lambda: reasons(bond) == 2 * [("up", "")], 5, "answers")
+
+
 # --- What the way does to MPTCP and to probes -------------------------------------------------------
 
 
@@ -454,6 +496,33 @@ def test_a_provider_begins_to_block_udp():
         wait_for_use(bond, "lte", 10)
         lab.uplink("lte").drop("both")
         wait_for(lambda: bond.uplink("lte")["state"] == "dead", 30 * SLACK, "the death in earnest")
+        sent, received = transfer.finish()
+        assert received == sent
+
+
+REJECTED = ("add table inet rejecting; add chain inet rejecting input "
+            "{{ type filter hook input priority 0; }}; "
+            "add rule inet rejecting input udp dport {port} ip saddr {source} "
+            "reject with icmp port-unreachable")
+
+
+def test_a_firewall_begins_to_reject_udp():
+    """Not silently, as above: it says so. The uplink is never held for dead, and a connection that is
+    made to find out tells that it is not the concentrator's end. When it dies in earnest, it is
+    dead."""
+    with Lab() as lab, Bonded(lab, fast=True) as bond:
+        wait_until_all_up(bond)
+        transfer = Transfer(lab, "down")
+        wait_for_use(bond, "lte", 10)
+        lte = lab.uplink("lte")
+        lab.vps.run(["nft", REJECTED.format(port=PORT, source=lte.address)])
+        wait_for(lambda: bond.uplink("lte")["reason"] == "answers no probes: is UDP let through?",
+                 10 * SLACK, "the truth")
+        wait_for_use(bond, "lte", 10)
+        assert bond.station("vps")["state"] == "up"
+        assert not {"dead", "down"} & {event["what"] for event in events(bond)}
+        lte.drop("both")
+        wait_for_state(bond, "lte", "dead", 10 * SLACK)
         sent, received = transfer.finish()
         assert received == sent
 

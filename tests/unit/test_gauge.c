@@ -370,6 +370,83 @@ static void a_welcome_between_two_losses_outlives_nothing(void **state)
     assert_int_equal(gauge_verdict(&g), HEALTH_UP);
 }
 
+/* The concentrator does not run, and its host says so. The uplinks carry; but they lead nowhere. */
+static void a_refusal_is_the_concentrators(void **state)
+{
+    struct uplinks uplinks = {.n = 2};
+    struct gauges gauges = {0};
+    struct gauge *first = &gauges.of[0], *second = &gauges.of[1];
+
+    for (size_t i = 0; i < 2; i++) {
+        uplinks.of[i] = (struct uplink){.state = UPLINK_UP, .v4.usable = true};
+        gauges.of[i].health =
+            (struct health){.verdict = HEALTH_UP, .answered_us = 5, .reason = "refuses"};
+        gauge_welcomed(&gauges.of[i], 1);
+    }
+    first->health.refused = true;
+    first->health.refused_from_us = first->health.refused_us = 10000000;
+    gauge_welcomed(first, 12000); /* it was under way */
+    assert_true(gauge_is_refused(first));
+    assert_int_equal(gauge_state(first, &uplinks.of[0]), UPLINK_UP);
+    assert_string_equal(gauge_reason(first, &uplinks.of[0]), "refuses");
+    assert_false(gauges_are_mute(&gauges, &uplinks, 4)); /* the other one leads there */
+    assert_false(gauges_are_refused(&gauges, &uplinks, 4));
+    second->health.refused = true;
+    second->health.refused_from_us = 11000000;
+    assert_true(gauges_are_mute(&gauges, &uplinks, 4));
+    assert_true(gauges_are_refused(&gauges, &uplinks, 4));
+    second->health.verdict = HEALTH_DEAD;
+    assert_true(gauges_are_refused(&gauges, &uplinks, 4));
+    first->health.verdict = HEALTH_DEAD;
+    first->health.refused = second->health.refused = false;
+    assert_true(gauges_are_mute(&gauges, &uplinks, 4));
+    assert_false(gauges_are_refused(&gauges, &uplinks, 4));
+    first->health.verdict = HEALTH_UP;
+    first->health.refused = true;
+    for (int i = 0; i < 9; i++) /* a concentrator that is gone strips nothing */
+        gauge_join_failed(first);
+    assert_int_equal(first->mptcp, MPTCP_UNKNOWN);
+}
+
+/* It rejects UDP only, or a firewall does in its name: connections tell. */
+static void a_welcome_outlives_a_refusal(void **state)
+{
+    struct uplinks uplinks = {.n = 1, .of[0] = {.state = UPLINK_UP, .v4.usable = true}};
+    struct gauges gauges = {0};
+    struct gauge *g = &gauges.of[0];
+
+    g->health = (struct health){
+        .verdict = HEALTH_UP, .answered_us = 5, .refused = true, .refused_from_us = 10000000};
+    gauge_welcomed(g, 12001);
+    assert_false(gauge_is_refused(g));
+    assert_false(gauges_are_mute(&gauges, &uplinks, 4));
+    assert_string_equal(gauge_reason(g, &uplinks.of[0]), "answers no probes: is UDP let through?");
+    g->health.verdict = HEALTH_DEAD; /* no refusals any more */
+    g->health.refused = false;
+    g->health.dead_us = 20000000;
+    assert_int_equal(gauge_verdict(g), HEALTH_DEAD);
+}
+
+/* The same from the beginning: that it carries is known by refusals, and that it died by their end.
+ */
+static void what_was_refused_from_the_beginning(void **state)
+{
+    struct uplink up = {.state = UPLINK_UP};
+    struct gauge g = {.tcp_works = true,
+                      .health = {.verdict = HEALTH_UP,
+                                 .refused = true,
+                                 .refused_us = 10000000,
+                                 .refused_from_us = 10000000}};
+
+    assert_string_equal(gauge_reason(&g, &up), "answers no probes: is UDP let through?");
+    g.health.verdict = HEALTH_DEAD;
+    g.health.refused = false;
+    g.health.dead_us = 20000000;
+    assert_int_equal(gauge_state(&g, &up), UPLINK_DEAD);
+    gauge_welcomed(&g, 23000);
+    assert_int_equal(gauge_state(&g, &up), UPLINK_UP);
+}
+
 static void the_schedule_knows_the_dead_and_the_doubtful(void **state)
 {
     static const struct uplink_config config;
@@ -476,6 +553,9 @@ int main(void)
         cmocka_unit_test(blocked_probes_say_nothing),
         cmocka_unit_test(a_welcome_outlives_the_probes),
         cmocka_unit_test(a_welcome_between_two_losses_outlives_nothing),
+        cmocka_unit_test(a_refusal_is_the_concentrators),
+        cmocka_unit_test(a_welcome_outlives_a_refusal),
+        cmocka_unit_test(what_was_refused_from_the_beginning),
         cmocka_unit_test(the_schedule_knows_the_dead_and_the_doubtful),
         cmocka_unit_test(the_saturated_need_help),
         cmocka_unit_test(truths_have_names),

@@ -72,6 +72,23 @@ static void stream(uint64_t us, bool answered)
     }
 }
 
+/* Probes leave every 100 ms, and one a second is refused, 40 ms after it left. */
+static void refusals(uint64_t us)
+{
+    for (uint64_t end = now + us, probe_at = now, refused_at = now + 40 * MS; now < end;
+         pass(5 * MS)) {
+        if (now >= probe_at) {
+            health_sent(&h, ++seq, now);
+            probe_at += 100 * MS;
+        }
+        if (now < refused_at)
+            continue;
+        health_refused(&h, now);
+        assert_int_not_equal(health_next_us(&h), 0);
+        refused_at += SECOND;
+    }
+}
+
 /* ---- round trips ---- */
 
 static void round_trips_are_smoothed_as_in_rfc_6298(void **state)
@@ -401,6 +418,107 @@ static uint64_t time_to_return(void)
     return now - from;
 }
 
+/* ---- refused: the concentrator does not run ---- */
+
+static void refusals_are_life_and_no_loss(void **state)
+{
+    answers(100, 40 * MS);
+    health_sent(&h, ++seq, now);
+    pass(40 * MS);
+    health_refused(&h, now);
+    pass(0);
+    assert_true(h.refused);
+    assert_string_equal(h.reason, "carries, but the concentrator refuses probes: is it running?");
+    for (int i = 0; i < 60; i++) {
+        refusals(SECOND);
+        assert_int_equal(h.verdict, HEALTH_UP);
+        assert_false(h.doubtful);
+    }
+    assert_int_equal(health_delay_us(&h, now), 40 * MS);
+    answers(10, 40 * MS); /* it runs again, and nothing was lost meanwhile */
+    assert_false(h.refused);
+    assert_string_equal(h.reason, "");
+    assert_int_equal(h.loss_permille, 0);
+    assert_int_equal(h.verdict, HEALTH_UP);
+}
+
+/* That the silence between refusals was survived allows no other silence. */
+static void refusals_teach_no_patience(void **state)
+{
+    uint64_t before;
+
+    stream(10 * SECOND, true);
+    before = h.stalls.of[0];
+    refusals(10 * SECOND);
+    stream(5 * SECOND, true);
+    assert_int_equal(h.stalls.of[0], before);
+    silence(400 * MS);
+    assert_int_equal(h.verdict, HEALTH_DEAD);
+}
+
+static void the_end_of_refusals_is_death(void **state)
+{
+    answers(2000, 40 * MS);
+    refusals(5 * SECOND);
+    silence(2200 * MS);
+    assert_int_equal(h.verdict, HEALTH_UP); /* two in a row may be lost */
+    silence(1300 * MS);
+    assert_int_equal(h.verdict, HEALTH_DEAD);
+    assert_false(h.refused);
+}
+
+/* A lossy uplink loses refusals, too. */
+static void the_lossy_get_more_time(void **state)
+{
+    answers(20, 40 * MS);
+    h.loss_ppm = 100000;
+    refusals(5 * SECOND);
+    silence(6500 * MS);
+    assert_int_equal(h.verdict, HEALTH_DEGRADED);
+    silence(2 * SECOND);
+    assert_int_equal(h.verdict, HEALTH_DEAD);
+}
+
+/* In time or not: who asks seldom waits for as many. */
+static void seldom_asked_is_not_dead(void **state)
+{
+    answers(2000, 40 * MS);
+    refusals(SECOND);
+    pass(60 * SECOND);
+    assert_int_equal(h.verdict, HEALTH_UP);
+    assert_true(health_next_us(&h) > now);
+}
+
+static void the_dead_return_by_refusals(void **state)
+{
+    answers(100, 40 * MS);
+    silence(SECOND);
+    assert_int_equal(h.verdict, HEALTH_DEAD);
+    refusals(1500 * MS);
+    assert_int_equal(h.verdict, HEALTH_DEAD);
+    refusals(2500 * MS);
+    assert_int_equal(h.verdict, HEALTH_UP);
+    silence(10 * SECOND);
+    assert_int_equal(h.verdict, HEALTH_DEAD);
+    h.needed = true;
+    health_sent(&h, ++seq, now);
+    health_refused(&h, now);
+    pass(0);
+    assert_int_equal(h.verdict, HEALTH_UP);
+}
+
+static void one_that_was_never_answered_is_up_by_a_refusal(void **state)
+{
+    health_sent(&h, ++seq, now);
+    health_refused(&h, now);
+    pass(0);
+    assert_int_equal(h.verdict, HEALTH_UP);
+    refusals(60 * SECOND);
+    assert_int_equal(h.verdict, HEALTH_UP);
+    silence(10 * SECOND);
+    assert_int_equal(h.verdict, HEALTH_DEAD);
+}
+
 static void flapping_costs_time_and_is_forgiven(void **state)
 {
     uint64_t last = 0, longest = 0;
@@ -625,6 +743,13 @@ int main(void)
         cmocka_unit_test_setup(packets_without_answers_are_upward_loss, start),
         cmocka_unit_test_setup(a_caller_who_was_away_gets_time_to_read, start),
         cmocka_unit_test_setup(back_after_three_answers_and_150_ms, start),
+        cmocka_unit_test_setup(refusals_are_life_and_no_loss, start),
+        cmocka_unit_test_setup(refusals_teach_no_patience, start),
+        cmocka_unit_test_setup(the_end_of_refusals_is_death, start),
+        cmocka_unit_test_setup(the_lossy_get_more_time, start),
+        cmocka_unit_test_setup(seldom_asked_is_not_dead, start),
+        cmocka_unit_test_setup(the_dead_return_by_refusals, start),
+        cmocka_unit_test_setup(one_that_was_never_answered_is_up_by_a_refusal, start),
         cmocka_unit_test_setup(flapping_costs_time_and_is_forgiven, start),
         cmocka_unit_test_setup(one_answer_is_enough_where_no_other_lives, start),
         cmocka_unit_test_setup(loss_degrades_and_heals, start),

@@ -29,7 +29,7 @@ struct world {
     int server; /* the concentrator's socket */
     struct addr peer;
     uint64_t answered[64];
-    size_t n_answered;
+    size_t n_answered, n_refused;
     uint64_t age_us; /* of the newest */
 };
 
@@ -51,6 +51,15 @@ static void on_answered(void *arg, uint64_t seq, uint64_t age_us)
     w->answered[w->n_answered++] = seq;
     w->age_us = age_us;
 }
+
+static void on_refused(void *arg)
+{
+    struct world *w = arg;
+
+    w->n_refused++;
+}
+
+static const struct prober_events events = {.answered = on_answered, .refused = on_refused};
 
 static int listen_at(const struct addr *address, uint16_t port)
 {
@@ -79,8 +88,7 @@ static void world_new(struct world *w, uint8_t family)
     assert_int_equal(key_generate(&w->entry.key), 0);
     assert_int_equal(probe_derive(&w->entry.key, &w->keys), 0);
     w->server = listen_at(&w->entry.address, PORT);
-    assert_int_equal(prober_new(&w->prober, w->base, &w->uplink, &w->entry, PORT, on_answered, w),
-                     0);
+    assert_int_equal(prober_new(&w->prober, w->base, &w->uplink, &w->entry, PORT, &events, w), 0);
 }
 
 static void world_end(struct world *w)
@@ -217,7 +225,7 @@ static void every_prober_has_nonces_of_its_own(void **state)
     assert_int_equal(prober_send(w.prober, 1), 0);
     hear(&w, one);
     prober_free(w.prober);
-    assert_int_equal(prober_new(&w.prober, w.base, &w.uplink, &w.entry, PORT, on_answered, &w), 0);
+    assert_int_equal(prober_new(&w.prober, w.base, &w.uplink, &w.entry, PORT, &events, &w), 0);
     assert_int_equal(prober_send(w.prober, 1), 0);
     hear(&w, other);
     assert_memory_not_equal(one + KEY_ID, other + KEY_ID, CRYPTO_NONCE);
@@ -261,11 +269,11 @@ static void what_is_no_answer_is_ignored(void **state)
 }
 
 /* The concentrator is down for a while: its host refuses. */
-static void refusals_do_not_stop_it(void **state)
+static void refuses_for_a_while(uint8_t family)
 {
     struct world w;
 
-    world_new(&w, 4);
+    world_new(&w, family);
     exchange(&w, 1);
     close(w.server);
     for (uint64_t seq = 2; seq < 12; seq++) {
@@ -274,6 +282,7 @@ static void refusals_do_not_stop_it(void **state)
             event_base_loop(w.base, EVLOOP_NONBLOCK);
     }
     assert_int_equal(w.n_answered, 1);
+    assert_in_range(w.n_refused, 1, 10);
     w.server = listen_at(&w.entry.address, PORT);
     struct netns_wait wait = {0};
     while (prober_send(w.prober, 12) < 0)
@@ -282,6 +291,95 @@ static void refusals_do_not_stop_it(void **state)
     struct probe p = hear(&w, request);
     answer(&w, request, &p);
     until_answered(&w, 2);
+    world_end(&w);
+}
+
+static void refusals_do_not_stop_it(void **state)
+{
+    refuses_for_a_while(4);
+    refuses_for_a_while(6);
+}
+
+/* Their error stands before what is sent next: it leaves all the same, and they are told. */
+static void what_is_sent_behind_a_refusal_leaves(void **state)
+{
+    uint8_t request[PROBE_SIZE];
+    struct netns_wait wait = {0};
+    struct world w;
+
+    world_new(&w, 4);
+    close(w.server);
+    assert_int_equal(prober_send(w.prober, 1), 0);
+    w.server = listen_at(&w.entry.address, PORT);
+    assert_int_equal(prober_send(w.prober, 2), 0);
+    assert_true(hear(&w, request).seq == 2);
+    while (w.n_refused == 0) {
+        event_base_loop(w.base, EVLOOP_NONBLOCK);
+        netns_wait(&wait);
+    }
+    world_end(&w);
+}
+
+static void put_checksum(uint8_t *packet, size_t size)
+{
+    uint32_t sum = 0;
+
+    for (size_t i = 0; i < size; i += 2)
+        sum += (uint32_t)packet[i] << 8 | packet[i + 1];
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    packet[2] = (uint8_t)(~sum >> 8);
+    packet[3] = (uint8_t)~sum;
+}
+
+/* A port that is unreachable, as told from there, of a packet to the concentrator with that
+ * payload. */
+static void refuse(struct world *w, const char *from, const uint8_t payload[PROBE_SIZE])
+{
+    enum { ICMP = 8, IP = 20, UDP = 8, SIZE = IP + UDP + PROBE_SIZE };
+    uint8_t packet[ICMP + SIZE] = {3, 3}, *quoted = packet + ICMP, *udp = quoted + IP;
+    struct sockaddr_storage ss;
+    struct addr own = ip(from), to = w->peer;
+    int before = netns_switch(far_away);
+    int fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+
+    netns_back(before);
+    memcpy(quoted, (uint8_t[]){0x45, 0, 0, SIZE, 0, 0, 0, 0, 60, IPPROTO_UDP}, 10);
+    memcpy(quoted + 12, to.ip, 4);
+    memcpy(quoted + 16, w->entry.address.ip, 4);
+    memcpy(udp,
+           (uint8_t[]){(uint8_t)(to.port >> 8), (uint8_t)to.port, PORT >> 8, PORT & 255, 0,
+                       UDP + PROBE_SIZE},
+           6);
+    memcpy(udp + UDP, payload, PROBE_SIZE);
+    put_checksum(packet, sizeof(packet));
+    socklen_t len = addr_to_sockaddr(&own, &ss);
+    assert_int_equal(bind(fd, (struct sockaddr *)&ss, len), 0);
+    to.port = 0;
+    len = addr_to_sockaddr(&to, &ss);
+    assert_int_equal(sendto(fd, packet, sizeof(packet), 0, (struct sockaddr *)&ss, len),
+                     (ssize_t)sizeof(packet));
+    close(fd);
+}
+
+/* Neither a box on the way, nor who guesses our port, but sees no probe. */
+static void only_the_concentrator_refuses(void **state)
+{
+    static const uint8_t guess[PROBE_SIZE];
+    uint8_t request[PROBE_SIZE];
+    struct world w;
+
+    world_new(&w, 4);
+    assert_int_equal(prober_send(w.prober, 1), 0);
+    struct probe p = hear(&w, request);
+    refuse(&w, "10.7.0.3", request);
+    refuse(&w, "10.7.0.2", guess);
+    answer(&w, request, &p);
+    until_answered(&w, 1);
+    assert_int_equal(w.n_refused, 0);
+    refuse(&w, "10.7.0.2", request);
+    exchange(&w, 2);
+    assert_int_equal(w.n_refused, 1);
     world_end(&w);
 }
 
@@ -355,12 +453,11 @@ static void what_cannot_be_bound_is_not_made(void **state)
     world_new(&w, 4);
     size_t open = descriptors_open();
     w.uplink.v4.address = ip("10.99.0.1"); /* not ours */
-    assert_int_equal(prober_new(&none, w.base, &w.uplink, &w.entry, PORT, on_answered, &w),
+    assert_int_equal(prober_new(&none, w.base, &w.uplink, &w.entry, PORT, &events, &w),
                      -EADDRNOTAVAIL);
     w.uplink.v4.address = ip("10.7.0.1");
     strcpy(w.config.interface, "lan");
-    assert_int_equal(prober_new(&none, w.base, &w.uplink, &w.entry, PORT, on_answered, &w),
-                     -ENODEV);
+    assert_int_equal(prober_new(&none, w.base, &w.uplink, &w.entry, PORT, &events, &w), -ENODEV);
     assert_null(none);
     assert_int_equal(descriptors_open(), open);
     world_end(&w);
@@ -375,6 +472,8 @@ int main(void)
         cmocka_unit_test(every_prober_has_nonces_of_its_own),
         cmocka_unit_test(what_is_no_answer_is_ignored),
         cmocka_unit_test(refusals_do_not_stop_it),
+        cmocka_unit_test(what_is_sent_behind_a_refusal_leaves),
+        cmocka_unit_test(only_the_concentrator_refuses),
         cmocka_unit_test(an_answer_behind_a_refusal_is_read),
         cmocka_unit_test(a_link_that_is_down_is_told),
         cmocka_unit_test(freed_with_answers_unread),
@@ -386,7 +485,9 @@ int main(void)
     netns_veth("wan", far_away, "net");
     netns_run("ip addr add 10.7.0.1/24 dev wan && ip addr add fd07::1/64 dev wan");
     int before = netns_switch(far_away);
-    netns_run("ip addr add 10.7.0.2/24 dev net && ip addr add fd07::2/64 dev net nodad");
+    netns_run("ip addr add 10.7.0.2/24 dev net && ip addr add 10.7.0.3/24 dev net && ip addr add "
+              "fd07::2/64 dev net nodad");
+    netns_run("sysctl -qw net.ipv4.icmp_ratelimit=0"); /* each is refused */
     netns_back(before);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     close(far_away);

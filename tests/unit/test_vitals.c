@@ -97,6 +97,8 @@ static struct uplink_config configs[N] = {
 static struct line {
     struct uplink uplink;
     bool cut;
+    bool refused; /* nobody listens at its far end, and the host there says so, once a second */
+    uint64_t refused_us;
     uint64_t rtt_us;
     uint64_t bytes_per_s, packets_per_s; /* of other traffic */
     uint64_t since_us;
@@ -164,7 +166,7 @@ struct prober {
     uint16_t port;
     size_t line;
     uint64_t seq;
-    prober_answered *answered;
+    const struct prober_events *events;
     void *arg;
 };
 
@@ -180,15 +182,15 @@ static bool inside_answer;
 static uint64_t unread_us; /* how long answers lie before they are read */
 
 int prober_new(struct prober **out, struct event_base *base, const struct uplink *uplink,
-               const struct concentrator_entry *entry, uint16_t port, prober_answered *answered,
-               void *arg)
+               const struct concentrator_entry *entry, uint16_t port,
+               const struct prober_events *events, void *arg)
 {
     assert_false(inside_answer);
     assert_null(probers[uplink->index]);
     if (make_error)
         return make_error;
     struct prober *p = calloc(1, sizeof(*p));
-    *p = (struct prober){entry, port, uplink->index, 0, answered, arg};
+    *p = (struct prober){entry, port, uplink->index, 0, events, arg};
     probers[p->line] = *out = p;
     n_made++;
     return 0;
@@ -235,9 +237,17 @@ static void bring(struct reply *r)
     r->to = NULL;
     if (lines[p->line].cut)
         return;
-    lines[p->line].packets++;
+    struct line *l = &lines[p->line];
+    if (l->refused && l->refused_us && now_us - l->refused_us < SECOND)
+        return;
+    l->packets++;
     inside_answer = true;
-    p->answered(p->arg, r->seq, unread_us);
+    if (l->refused) {
+        l->refused_us = now_us;
+        p->events->refused(p->arg);
+    } else {
+        p->events->answered(p->arg, r->seq, unread_us);
+    }
     inside_answer = false;
 }
 
@@ -253,18 +263,23 @@ static struct change {
     uint32_t uplink;
     enum health_verdict before, now;
     bool doubtful_before, doubtful;
+    bool refused;
 } changes[1000];
 static size_t n_changes;
 static struct vitals *aim_anew; /* from inside the callback */
+
+static bool refused[N]; /* as was told last */
 
 static void on_changed(void *arg, uint32_t uplink, enum health_verdict before, bool doubtful)
 {
     const struct health *h = &gauges.of[uplink].health;
 
     assert_ptr_equal(arg, &gauges);
-    assert_true(h->verdict != before || h->doubtful != doubtful);
+    assert_true(h->verdict != before || h->doubtful != doubtful || h->refused != refused[uplink]);
+    refused[uplink] = h->refused;
     assert_true(n_changes < 1000);
-    changes[n_changes++] = (struct change){uplink, before, h->verdict, doubtful, h->doubtful};
+    changes[n_changes++] =
+        (struct change){uplink, before, h->verdict, doubtful, h->doubtful, h->refused};
     if (aim_anew)
         vitals_aim(aim_anew, &other, 7172);
 }
@@ -283,6 +298,7 @@ static int start(void **state)
     n_changes = n_made = n_measured = 0;
     make_error = 0;
     aim_anew = NULL;
+    memset(refused, 0, sizeof(refused));
     memset(&gauges, 0, sizeof(gauges));
     for (size_t i = 0; i < N; i++) {
         lines[i] = (struct line){.rtt_us = 30 * MS, .since_us = now_us};
@@ -724,6 +740,69 @@ static void one_that_returns_is_asked_densely(void **state)
     assert_int_equal(health(0)->verdict, HEALTH_UP);
 }
 
+static void set_refused(bool refuses)
+{
+    for (size_t i = 0; i < N; i++)
+        lines[i].refused = refuses;
+}
+
+/* The concentrator is killed: no uplink dies, and its return is noticed as soon as that of the last
+ * uplink would be. */
+static void a_concentrator_that_was_killed_is_searched(void **state)
+{
+    be_up();
+    until_just_asked(1);
+    size_t before = n_changes;
+    set_refused(true);
+    until_just_asked(0);
+    pass(2 * 30 * MS + MS); /* one is refused, and so all are asked */
+    for (size_t i = 0; i < N; i++)
+        assert_true(health(i)->refused);
+    assert_in_range(sent_in(0, 10 * SECOND, false), 98, 102);
+    assert_in_range(sent_in(METERED, 10 * SECOND, true), 98, 102);
+    pass(60 * SECOND);
+    assert_in_range(sent_in(0, 10 * SECOND, false), 19, 21);
+    assert_in_range(sent_in(METERED, 10 * SECOND, false), 4, 6);
+    assert_int_equal(n_changes, before + N); /* that they are refused */
+    set_refused(false);
+    pass(SECOND / 2 + 30 * MS);
+    assert_false(health(0)->refused);
+    pass(2 * SECOND);
+    assert_int_equal(n_changes, before + 2 * N);
+    for (size_t i = before; i < n_changes; i++) {
+        assert_int_equal(changes[i].now, HEALTH_UP);
+        assert_int_equal(changes[i].refused, i < before + N);
+    }
+}
+
+/* Meanwhile one is lost in earnest. */
+static void one_that_is_refused_no_more_is_dead(void **state)
+{
+    be_up();
+    set_refused(true);
+    pass(12 * SECOND);
+    set_cut(0, true);
+    pass(8 * SECOND);
+    assert_int_equal(health(0)->verdict, HEALTH_DEAD);
+    assert_int_equal(health(1)->verdict, HEALTH_UP);
+    set_cut(0, false);
+    pass(10 * SECOND);
+    assert_int_equal(health(0)->verdict, HEALTH_UP);
+    assert_true(health(0)->refused);
+}
+
+/* It rejects UDP, or something there does; that is no reason to ask densely for ever. */
+static void one_that_is_refused_alone_is_asked_seldom(void **state)
+{
+    be_up();
+    lines[0].refused = true;
+    pass(12 * SECOND);
+    assert_true(health(0)->refused);
+    assert_in_range(sent_in(0, 100 * SECOND, false), 49, 51);
+    assert_in_range(sent_in(1, 100 * SECOND, false), 9, 12);
+    assert_int_equal(health(0)->verdict, HEALTH_UP);
+}
+
 static void an_unknown_one_is_searched(void **state)
 {
     set_cut(0, true);
@@ -808,6 +887,9 @@ int main(void)
         TEST(the_dead_are_searched),
         TEST(they_are_searched_densely_while_none_lives),
         TEST(one_that_returns_is_asked_densely),
+        TEST(a_concentrator_that_was_killed_is_searched),
+        TEST(one_that_is_refused_no_more_is_dead),
+        TEST(one_that_is_refused_alone_is_asked_seldom),
         TEST(an_unknown_one_is_searched),
         TEST(the_gauge_shows_the_round_trip),
         TEST(what_lies_unread_is_no_delay),
