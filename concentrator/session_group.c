@@ -2,8 +2,12 @@
 
 #include <stdlib.h>
 
+#include "concentrator/relics.h"
 #include "core/clock.h"
 #include "core/mptcp.h"
+
+/* A look at a flow costs some 10 us. */
+static const struct timeval sweep_interval = {.tv_sec = 5};
 
 static bool has_flows(const struct session_group *group)
 {
@@ -31,6 +35,30 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
         group->drained(group->arg);
         group->drained = NULL;
     }
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct session_group *group = arg;
+
+    list_each(it, &group->live)
+    {
+        const struct session *s = list_entry(it, struct session, node);
+        if (s->state == SESSION_RELAYING)
+            relics_clear(group->diag, relay_far_fd(s->relay));
+    }
+}
+
+/* Without it relics stay, and that is all. */
+static void prepare_sweep(struct session_group *group)
+{
+    if (netlink_new(&group->diag, NETLINK_SOCK_DIAG) < 0) {
+        group->diag = NULL;
+        return;
+    }
+    group->sweep = event_new(group->base, -1, EV_PERSIST, on_sweep, group);
+    if (group->sweep)
+        event_add(group->sweep, &sweep_interval);
 }
 
 static struct relay_limits relay_limits(const struct peers *peers)
@@ -66,6 +94,7 @@ int session_group_new(struct session_group **out, struct event_base *base, struc
         session_group_free(group);
         return -ENOMEM;
     }
+    prepare_sweep(group);
     *out = group;
     return 0;
 }
@@ -86,6 +115,9 @@ void session_group_free(struct session_group *group)
     }
     if (group->reaper)
         event_free(group->reaper);
+    if (group->sweep)
+        event_free(group->sweep);
+    netlink_free(group->diag);
     if (group->relays)
         relay_group_free(group->relays);
     hangup_watch_free(group->hangups);

@@ -75,6 +75,8 @@ struct session_group {
     struct list lobby; /* those with a place in the lobby; the first has waited longest */
     size_t n_live, n_lobby;
     struct event *reaper;
+    struct netlink *diag; /* NULL: there is none to be had */
+    struct event *sweep;  /* for relics */
     bool draining, retired;
     session_group_drained *drained; /* until it has been called */
     void *arg;

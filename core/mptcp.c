@@ -107,6 +107,8 @@ static void fill(struct mptcp_subflow *out, const struct uapi_mptcp_subflow_addr
     out->rx_bytes = tcp->bytes_received;
     out->tx_bytes = tcp->bytes_acked;
     out->retransmits = tcp->total_retrans;
+    out->timeouts = tcp->retransmits;
+    out->unheard_ms = tcp->last_ack_recv;
 }
 
 /* One consistent answer, since Linux 6.5. */

@@ -47,6 +47,8 @@ struct mptcp_subflow {
     uint32_t last_sent_ms;       /* how long ago data was sent last */
     uint64_t rx_bytes, tx_bytes; /* tcpi_bytes_received, tcpi_bytes_acked */
     uint32_t retransmits;
+    uint32_t timeouts;   /* of retransmission, in a row: without an acknowledgement */
+    uint32_t unheard_ms; /* since the last acknowledgement */
 };
 /* MPTCP_FULL_INFO, or before 6.5 MPTCP_SUBFLOW_ADDRS with MPTCP_TCPINFO. Returns how many were
  * written, or -errno. */

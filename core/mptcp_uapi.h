@@ -23,8 +23,8 @@ struct uapi_mptcp_info {
 
 /* struct tcp_info up to min_rtt (since 4.6). */
 struct uapi_tcp_info {
-    uint8_t state;
-    uint8_t bytes[7];
+    uint8_t state, ca_state, retransmits;
+    uint8_t bytes[5];
     uint32_t rto, ato, snd_mss, rcv_mss;
     uint32_t unacked, sacked, lost, retrans, fackets;
     uint32_t last_data_sent, last_ack_sent, last_data_recv, last_ack_recv;

@@ -260,6 +260,42 @@ def test_a_subflow_that_has_waited_is_replaced(direction):
         assert received == sent
 
 
+# REMOVE_ADDR of one address, wherever it stands among the options of a packet.
+REMOVALS = ("table inet lossy { chain c { type filter hook forward priority 0;\n" +
+            "".join(f"tcp dport {PORT} @th,{offset * 8},20 0x1e044 counter drop\n"
+                    for offset in range(20, 60, 4)) + "}\n}\n")
+
+
+def is_at_concentrator(lab: Lab, uplink: Uplink, port: int) -> bool:
+    """The subflow from there."""
+    return f"{uplink.address}:{port}" in lab.vps.run(
+        ["ss", "-tnOH", "state", "established", f"( sport = :{PORT} )"]).stdout
+
+
+def test_the_word_of_a_paths_end_is_lost():
+    """The gateway has given a path up, and says so in a packet that gets lost; so the concentrator
+    keeps sending there, more and more seldom. It notices that nobody is there any more; the kernel
+    alone would take a quarter of an hour."""
+    with Lab() as lab, Bonded(lab) as bond:
+        wait_until_all_up(bond)
+        transfer = Transfer(lab, "down")
+        lte = lab.uplink("lte")
+        wait_for_use(bond, "lte", 20)
+        port = port_of_subflow(lab, lte)
+        lab.internet.run(["nft", "-f", "-"], input=REMOVALS)
+        lte.drop("both")
+        wait_for_state(bond, "lte", "dead", 3 * SLACK)
+        wait_for(lambda: len(bond.flow()["subflows"]) == 1, 5, "the end of the path")
+        assert sum(int(n) for n in re.findall(r"packets (\d+)", lab.internet.run(
+            ["nft", "list", "table", "inet", "lossy"]).stdout)) > 0
+        assert is_at_concentrator(lab, lte, port)
+        begin = time.monotonic()
+        wait_for(lambda: not is_at_concentrator(lab, lte, port), 20 * SLACK, "notice of it")
+        print(f"after {time.monotonic() - begin:.0f} s")
+        sent, received = transfer.finish()
+        assert received == sent
+
+
 # --- Two concentrators ----------------------------------------------------------------------------
 
 
