@@ -260,6 +260,40 @@ def test_a_subflow_that_has_waited_is_replaced(direction):
         assert received == sent
 
 
+def reset_by_the_far_end(lab: Lab, uplink: Uplink, port: int) -> None:
+    lab.vps.run(["ss", "-K", "dst", uplink.address, "dport", "=", f":{port}"])
+
+
+def reset_by_a_box(lab: Lab, uplink: Uplink, port: int) -> None:
+    """Both ends get a reset without a word of MPTCP."""
+    lab.internet.run(["nft", "-f", "-"], input=(
+        "table inet rude { chain c { type filter hook forward priority 0;\n"
+        f"tcp sport {port} reject with tcp reset\ntcp dport {port} reject with tcp reset\n}}\n}}\n"))
+
+
+@pytest.mark.parametrize("strike_down", [reset_by_the_far_end, reset_by_a_box])
+def test_a_subflow_that_is_reset(strike_down):
+    """The same by an error: another takes its place a second later."""
+    uplinks = [Uplink("dsl", down=30, up=30, delay=10), Uplink("lte", down=30, up=30, delay=30)]
+    with Lab(uplinks) as lab, Bonded(lab) as bond:
+        wait_until_all_up(bond)
+        transfer = Transfer(lab, "down")
+        for uplink in lab.uplinks:
+            wait_for_use(bond, uplink.name, 20)
+        lte = lab.uplink("lte")
+        port = port_of_subflow(lab, lte)
+        strike_down(lab, lte, port)
+        lost = wait_for(lambda: [e for e in events(bond) if e["kind"] == "path"], 5, "notice of it")
+        begin = time.monotonic()
+        assert (lost[0]["name"], lost[0]["what"]) == ("lte", "lost") and lost[0]["reason"]
+        wait_for(lambda: carried(bond, "lte") > 100_000, 2 * SLACK, "another subflow")
+        print(f"again after {time.monotonic() - begin:.1f} s")
+        assert port_of_subflow(lab, lte) != port
+        assert [e for e in events(bond) if e["what"] in ("dead", "down")] == []
+        sent, received = transfer.finish()
+        assert received == sent
+
+
 # REMOVE_ADDR of one address, wherever it stands among the options of a packet.
 REMOVALS = ("table inet lossy { chain c { type filter hook forward priority 0;\n" +
             "".join(f"tcp dport {PORT} @th,{offset * 8},20 0x1e044 counter drop\n"
