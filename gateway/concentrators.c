@@ -205,11 +205,13 @@ static void on_welcomed(void *arg)
     keep_in(c, 0);
 }
 
-/* A connection that gets no answer, while others are welcomed that were made later, has lost its
- * uplink: as long as it has not been welcomed it has that one alone. */
+/* Until it is welcomed a connection has one uplink alone, and may lose it: then it gets no answer,
+ * or, where its HELLO was lost, the reset of who has no key. That it was this is known when others
+ * have been welcomed since it was made. */
 static bool is_its_uplinks_fault(const struct warm *w, enum trunk_failure why)
 {
-    return why == TRUNK_SILENT && w->concentrator->station->welcomed_ms > w->dialled_ms;
+    return (why == TRUNK_SILENT || why == TRUNK_REJECTED) &&
+           w->concentrator->station->welcomed_ms > w->dialled_ms;
 }
 
 static void on_failed(void *arg, enum trunk_failure why, int error)
