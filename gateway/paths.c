@@ -528,6 +528,8 @@ static void on_subflow_established(struct paths *p, const struct path_event *e)
     path->local = e->local;
     path->remote = e->remote;
     path->since_ms = clock_now_ms();
+    if (p->retries[uplink].failures > 0)
+        tell(p, (uint32_t)uplink, "joined", "takes the place of what was lost or refused");
     p->retries[uplink] = (struct retry){0};
     log_debug("paths", "established token=%08x id=%u uplink=%d", p->token, e->local_id, uplink);
 }
@@ -544,7 +546,7 @@ static void on_subflow_closed(struct paths *p, const struct path_event *e)
     if (path->state == PATH_JOINING)
         gauge_join_failed(&p->registry->gauges->of[path->uplink]);
     tell(p, path->uplink, path->state == PATH_JOINING ? "refused" : "lost",
-         e->error ? strerror(e->error) : "");
+         e->error ? strerror(e->error) : "closed by the other end");
     note_failure(p, path->uplink);
     remove_path(p, (size_t)(path - p->list));
     if (count_id(p, e->local_id) == 0)

@@ -301,6 +301,8 @@ def test_a_subflow_that_is_reset(strike_down):
         wait_for(lambda: carried(bond, "lte") > 100_000, 2 * SLACK, "another subflow")
         print(f"again after {time.monotonic() - begin:.1f} s")
         assert port_of_subflow(lab, lte) != port
+        told = [(e["name"], e["what"]) for e in events(bond) if e["kind"] == "path"]
+        assert told[-2:] == [("lte", "lost"), ("lte", "joined")]
         assert [e for e in events(bond) if e["what"] in ("dead", "down")] == []
         sent, received = transfer.finish()
         assert received == sent
