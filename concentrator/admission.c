@@ -100,8 +100,11 @@ static enum hello_verdict open_fixed(struct admission *a, const struct peers *pe
     const struct key *key = peer ? peer->key : &a->dummy;
 
     if (hello_derive(key, g->flight, &g->keys) < 0)
-        return HELLO_BAD;
-    if (hello_open(&g->keys, g->flight, &g->hello) != HELLO_OK || !peer || g->hello.flags != 0)
+        return HELLO_FAILED;
+    enum hello_verdict verdict = hello_open(&g->keys, g->flight, &g->hello);
+    if (verdict != HELLO_OK)
+        return verdict;
+    if (!peer || g->hello.flags != 0)
         return HELLO_BAD;
     g->peer = peer;
     return HELLO_OK;
@@ -163,16 +166,16 @@ static enum admission_verdict decide(struct admission *a, struct greeting *g, ui
 enum admission_verdict admission_judge(struct admission *a, const struct peers *peers,
                                        struct greeting *g, uint64_t boot_ms)
 {
-    if (!g->peer) {
-        if (open_fixed(a, peers, g) != HELLO_OK)
-            return ADMISSION_BAD;
-        if (g->hello.ext_len > 0) {
-            g->want = HELLO_FIXED + g->hello.ext_len + CRYPTO_TAG;
-            return ADMISSION_MORE;
-        }
-    } else if (hello_open_ext(&g->keys, g->flight, g->flight + HELLO_FIXED, &g->hello) !=
-               HELLO_OK) {
-        return ADMISSION_BAD;
+    bool first = !g->peer;
+    enum hello_verdict verdict =
+        first ? open_fixed(a, peers, g)
+              : hello_open_ext(&g->keys, g->flight, g->flight + HELLO_FIXED, &g->hello);
+
+    if (verdict != HELLO_OK)
+        return verdict == HELLO_FAILED ? ADMISSION_FAILED : ADMISSION_BAD;
+    if (first && g->hello.ext_len > 0) {
+        g->want = HELLO_FIXED + g->hello.ext_len + CRYPTO_TAG;
+        return ADMISSION_MORE;
     }
     return decide(a, g, boot_ms);
 }

@@ -55,7 +55,8 @@ enum admission_verdict {
     ADMISSION_CHALLENGE, /* answer CHALLENGE, then end of stream */
     ADMISSION_REFUSED,   /* answer REFUSED with the code, then end of stream */
     ADMISSION_BAD,       /* say nothing */
-    ADMISSION_REPLAY     /* say nothing */
+    ADMISSION_REPLAY,    /* say nothing */
+    ADMISSION_FAILED     /* out of memory: it may come again */
 };
 
 enum admission_verdict admission_judge(struct admission *admission, const struct peers *peers,

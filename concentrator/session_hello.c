@@ -121,6 +121,9 @@ static void judge(struct session *s)
     case ADMISSION_REPLAY:
         fall_silent(s, verdict);
         break;
+    case ADMISSION_FAILED:
+        session_close(s, END_FAILED);
+        break;
     }
 }
 

@@ -75,19 +75,20 @@ static int seal_message(const uint8_t key[32], uint64_t counter, struct bytes aa
     return err;
 }
 
-static int open_message(const uint8_t key[32], uint64_t counter, struct bytes aad, uint8_t *text,
-                        size_t len)
+static enum hello_verdict open_message(const uint8_t key[32], uint64_t counter, struct bytes aad,
+                                       uint8_t *text, size_t len)
 {
     struct aead *aead = aead_new(SUITE_CHACHA20_POLY1305, key, false);
     uint8_t nonce[CRYPTO_NONCE];
-    int err;
 
     if (!aead)
-        return -ENOMEM;
+        return HELLO_FAILED;
     aead_counter_nonce(counter, nonce);
-    err = aead_open(aead, nonce, aad.at, aad.len, text, len, text + len);
+    int err = aead_open(aead, nonce, aad.at, aad.len, text, len, text + len);
     aead_free(aead);
-    return err;
+    if (err == 0)
+        return HELLO_OK;
+    return err == -EBADMSG ? HELLO_BAD : HELLO_FAILED;
 }
 
 static bool all_zero(const uint8_t *bytes, size_t len)
@@ -144,10 +145,10 @@ static enum hello_verdict open_ext(const uint8_t key[32], const uint8_t *sealed,
                                    size_t len, uint8_t *token, bool *has_token)
 {
     *has_token = false;
-    if (len == 0 || len > HELLO_EXT_MAX ||
-        open_message(key, 1, (struct bytes){sealed, SEALED}, ext, len) < 0)
+    if (len == 0 || len > HELLO_EXT_MAX)
         return HELLO_BAD;
-    return read_tlvs(ext, len, token, has_token);
+    enum hello_verdict verdict = open_message(key, 1, (struct bytes){sealed, SEALED}, ext, len);
+    return verdict == HELLO_OK ? read_tlvs(ext, len, token, has_token) : verdict;
 }
 
 #define HELLO_AAD (8 + HELLO_CLEAR)
@@ -188,8 +189,10 @@ enum hello_verdict hello_open(const struct hello_keys *keys, const uint8_t fligh
 
     hello_aad(flight, aad);
     memcpy(fixed, flight + HELLO_CLEAR, SEALED);
-    if (open_message(keys->hello, 0, (struct bytes){aad, sizeof(aad)}, fixed, FIXED) < 0)
-        return HELLO_BAD;
+    enum hello_verdict verdict =
+        open_message(keys->hello, 0, (struct bytes){aad, sizeof(aad)}, fixed, FIXED);
+    if (verdict != HELLO_OK)
+        return verdict;
     *h = (struct hello){.version = fixed[0],
                         .type = fixed[1],
                         .suite = fixed[2],
@@ -265,8 +268,10 @@ enum hello_verdict reply_open(const struct reply_keys *keys, const uint8_t salt_
 
     reply_aad(salt_c, flight, aad);
     memcpy(fixed, flight + REPLY_CLEAR, SEALED);
-    if (open_message(keys->reply, 0, (struct bytes){aad, sizeof(aad)}, fixed, FIXED) < 0)
-        return HELLO_BAD;
+    enum hello_verdict verdict =
+        open_message(keys->reply, 0, (struct bytes){aad, sizeof(aad)}, fixed, FIXED);
+    if (verdict != HELLO_OK)
+        return verdict;
     *r = (struct reply){.version = fixed[0],
                         .type = fixed[1],
                         .code = fixed[2],

@@ -21,7 +21,8 @@
 #define PROTOCOL_VERSION 1
 
 /* The functions here return OK or BAD; SHORT is for who collects the bytes. */
-enum hello_verdict { HELLO_OK = 0, HELLO_SHORT, HELLO_BAD };
+/* FAILED: out of memory, which says nothing of the bytes. */
+enum hello_verdict { HELLO_OK = 0, HELLO_SHORT, HELLO_BAD, HELLO_FAILED };
 
 enum reply_type { REPLY_WELCOME = 2, REPLY_CHALLENGE = 3, REPLY_REFUSED = 4 };
 enum refusal { REFUSED_VERSION = 1, REFUSED_SUITE = 2, REFUSED_LIMIT = 3, REFUSED_SHUTDOWN = 4 };

@@ -105,12 +105,18 @@ static enum greeting_verdict judge_reply(struct greeting *g)
     }
 }
 
+static enum greeting_verdict not_opened(enum hello_verdict verdict)
+{
+    return verdict == HELLO_FAILED ? GREETING_FAILED : GREETING_BAD;
+}
+
 static enum greeting_verdict read_reply(struct greeting *g)
 {
     if (reply_derive(g->key, g->hello_keys.prk, g->held, &g->reply_keys) < 0)
         return GREETING_FAILED;
-    if (reply_open(&g->reply_keys, g->salt_c, g->held, &g->reply) != HELLO_OK)
-        return GREETING_BAD;
+    enum hello_verdict verdict = reply_open(&g->reply_keys, g->salt_c, g->held, &g->reply);
+    if (verdict != HELLO_OK)
+        return not_opened(verdict);
     if (g->reply.ext_len == 0)
         return judge_reply(g);
     expect(g, GREETING_EXT, (size_t)g->reply.ext_len + CRYPTO_TAG);
@@ -119,9 +125,10 @@ static enum greeting_verdict read_reply(struct greeting *g)
 
 static enum greeting_verdict read_ext(struct greeting *g)
 {
-    if (reply_open_ext(&g->reply_keys, g->held, g->held + REPLY_FIXED, &g->reply) != HELLO_OK)
-        return GREETING_BAD;
-    return judge_reply(g);
+    enum hello_verdict verdict =
+        reply_open_ext(&g->reply_keys, g->held, g->held + REPLY_FIXED, &g->reply);
+
+    return verdict == HELLO_OK ? judge_reply(g) : not_opened(verdict);
 }
 
 static enum greeting_verdict read_record_head(struct greeting *g)

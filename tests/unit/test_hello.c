@@ -19,6 +19,16 @@ static const uint8_t token[HELLO_TOKEN] = "a token of 24 bytes here";
 static const uint8_t salt_c[HELLO_SALT] = "the client's salt", salt_s[HELLO_SALT] = "the server's";
 static const uint64_t sent_ms = 0x0102030405060708;
 
+static bool no_memory;
+
+struct aead *__real_aead_new(enum crypto_suite suite, const uint8_t key[CRYPTO_KEY], bool seals);
+struct aead *__wrap_aead_new(enum crypto_suite suite, const uint8_t key[CRYPTO_KEY], bool seals);
+
+struct aead *__wrap_aead_new(enum crypto_suite suite, const uint8_t key[CRYPTO_KEY], bool seals)
+{
+    return no_memory ? NULL : __real_aead_new(suite, key, seals);
+}
+
 struct scene {
     struct key key;
     struct hello_keys keys;
@@ -117,6 +127,27 @@ static void test_hello_with_token(void **state)
         hello_open_ext(&scene->keys, scene->flight, scene->flight + HELLO_FIXED, &hello), HELLO_OK);
     assert_true(hello.has_token);
     assert_memory_equal(hello.token, token, HELLO_TOKEN);
+}
+
+/* One who has the key is not taken for a stranger. */
+static void test_no_memory_says_nothing_of_the_bytes(void **state)
+{
+    struct scene *scene = *state;
+    struct hello hello = {.ext_len = 27};
+    struct reply reply;
+
+    write_hello(scene, token);
+    no_memory = true;
+    assert_int_equal(hello_open(&scene->keys, scene->flight, &hello), HELLO_FAILED);
+    assert_int_equal(
+        hello_open_ext(&scene->keys, scene->flight, scene->flight + HELLO_FIXED, &hello),
+        HELLO_FAILED);
+    no_memory = false;
+    write_reply(scene, REPLY_WELCOME);
+    no_memory = true;
+    assert_int_equal(reply_open(&scene->reply_keys, salt_c, scene->flight, &reply), HELLO_FAILED);
+    no_memory = false;
+    assert_int_equal(reply_open(&scene->reply_keys, salt_c, scene->flight, &reply), HELLO_OK);
 }
 
 static enum hello_verdict open_whole(struct scene *scene, const uint8_t *flight)
@@ -581,6 +612,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_hello, set_up),
         cmocka_unit_test_setup(test_hello_with_token, set_up),
+        cmocka_unit_test_setup(test_no_memory_says_nothing_of_the_bytes, set_up),
         cmocka_unit_test_setup(test_every_bit_of_hello, set_up),
         cmocka_unit_test_setup(test_every_bit_of_reply, set_up),
         cmocka_unit_test_setup(test_hellos_do_not_mix, set_up),
