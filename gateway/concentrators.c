@@ -23,6 +23,7 @@
 /* After a failure: again after 1, 2, 4, 8, 16 s. */
 #define RETRY_FIRST_MS 1000
 #define RETRY_DOUBLINGS 4
+#define AGAIN_MS 100 /* after a shortage */
 /* One that was down is preferred again when it has been well for so long. */
 #define WELL_MS 30000
 static const struct timeval silence_patience = {.tv_sec = 1};
@@ -112,6 +113,10 @@ void concentrator_explain(const struct concentrator_entry *entry, enum trunk_fai
         return;
     case TRUNK_REFUSED:
         snprintf(out, len, "it refused us: %s", refusal_name((uint8_t)error));
+        return;
+    case TRUNK_NO_MEMORY:
+        snprintf(out, len, "this router is short of memory, descriptors or ports: %s",
+                 strerror(error ? error : ENOMEM));
         return;
     default:
         snprintf(out, len, "%s", trunk_failure_name(why));
@@ -214,6 +219,12 @@ static bool is_its_uplinks_fault(const struct warm *w, enum trunk_failure why)
            w->concentrator->station->welcomed_ms > w->dialled_ms;
 }
 
+/* A shortage, here or there, need not last. One that does leaves no way to the concentrator. */
+static bool may_be_over(enum trunk_failure why)
+{
+    return why == TRUNK_NO_MEMORY || why == TRUNK_HUNG_UP;
+}
+
 static void on_failed(void *arg, enum trunk_failure why, int error)
 {
     struct warm *w = arg;
@@ -231,6 +242,12 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
     /* One that waited and was ended says little: the idle limit, or a restart. Look again. */
     if (why == TRUNK_LOST) {
         keep_in(c, clock_now_ms() - w->welcomed_ms < RETRY_FIRST_MS ? RETRY_FIRST_MS : 0);
+        return;
+    }
+    if (c->state == CONCENTRATOR_UP && c->failures == 0 && may_be_over(why)) {
+        c->failures = 1;
+        /* One that is gone for good says so at once; what is short is given a moment. */
+        keep_in(c, why == TRUNK_HUNG_UP ? 0 : AGAIN_MS);
         return;
     }
     unsigned doublings = c->failures < RETRY_DOUBLINGS ? c->failures : RETRY_DOUBLINGS;

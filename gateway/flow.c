@@ -242,7 +242,7 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
         snprintf(text, sizeof(text), "concentrator-refused-%s", refusal_name((uint8_t)error));
     else
         snprintf(text, sizeof(text), "concentrator-%s", trunk_failure_name(why));
-    if (why != TRUNK_OPEN_FAILED && why != TRUNK_REFUSED)
+    if (why != TRUNK_OPEN_FAILED && why != TRUNK_REFUSED && why != TRUNK_NO_MEMORY)
         concentrators_doubt(f->context->concentrators, trunk_station(f->trunk));
     flow_close(f, text, why != TRUNK_OPEN_FAILED);
 }

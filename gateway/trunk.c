@@ -54,7 +54,8 @@ struct trunk {
     uint8_t first_uplink;
     uint64_t dialled_ms, connected_ms;
     uint32_t connect_ms;
-    int fd; /* -1: none yet, or taken */
+    int fd;         /* -1: none yet, or taken */
+    int send_error; /* that the reading side does not tell */
     bool is_mptcp;
     struct event *race, *deadline, *readable, *writable;
     struct greeting *greeting; /* NULL once it is taken */
@@ -152,6 +153,7 @@ static void drop_connection(struct trunk *t)
     if (t->fd != -1)
         mptcp_reset(t->fd);
     t->fd = -1;
+    t->send_error = 0;
     count_plain(t, NULL);
     paths_free(t->paths);
     t->paths = NULL;
@@ -172,9 +174,25 @@ static void fail(struct trunk *t, enum trunk_failure why, int error)
     t->events->failed(t->arg, why, error);
 }
 
+/* Of this machine: memory, descriptors, ports. */
+static bool is_shortage(int error)
+{
+    return error == ENOMEM || error == ENOBUFS || error == EMFILE || error == ENFILE ||
+           error == EADDRINUSE || error == EADDRNOTAVAIL;
+}
+
 static uint64_t protocol_time_ms(const struct station *s)
 {
     return clock_boot_ms() + (uint64_t)s->clock_offset_ms;
+}
+
+/* From the event loop: callbacks never come from inside a call. */
+static void cannot_send(struct trunk *t, int error)
+{
+    if (error == EPIPE || error == ECONNRESET)
+        return; /* the reading side tells why */
+    t->send_error = error;
+    event_active(t->deadline, EV_TIMEOUT, 0);
 }
 
 /* Sends what is in flight. */
@@ -187,12 +205,12 @@ static void flush(struct trunk *t)
 
         if (n == -1 && errno == EINTR)
             continue;
-        if (n == -1 && errno == EAGAIN) {
-            event_add(t->writable, NULL);
+        if (n == -1 && errno == EAGAIN && event_add(t->writable, NULL) == 0)
+            return;
+        if (n == -1) {
+            cannot_send(t, errno == EAGAIN ? ENOMEM : errno);
             return;
         }
-        if (n == -1)
-            return; /* the reading side tells why */
         b->start += (size_t)n;
     }
     buffer_put(t->context->pool, b);
@@ -428,9 +446,23 @@ static void connected(struct trunk *t, struct attempt *winner)
 
 static void dial_next(struct trunk *t);
 
+/* A shortage says nothing of those behind the uplinks: no other error may hide it. */
+static void note_error(struct trunk *t, int error)
+{
+    if (!is_shortage(t->last_error))
+        t->last_error = error;
+}
+
+static enum trunk_failure why_not_connected(const struct trunk *t)
+{
+    if (t->schedule.n_order == 0)
+        return TRUNK_NO_UPLINK;
+    return is_shortage(t->last_error) ? TRUNK_NO_MEMORY : TRUNK_UNREACHABLE;
+}
+
 static void attempt_failed(struct trunk *t, struct attempt *a, int error)
 {
-    t->last_error = error;
+    note_error(t, error);
     drop_attempt(a);
     t->n_pending--;
     dial_next(t);
@@ -523,11 +555,11 @@ static void dial_next(struct trunk *t)
             set_timer(t->race, race_delay_ms(t, uplink));
             return;
         }
-        t->last_error = -err;
+        note_error(t, -err);
         drop_attempt(a);
     }
     if (t->n_pending == 0)
-        fail(t, t->schedule.n_order ? TRUNK_UNREACHABLE : TRUNK_NO_UPLINK, t->last_error);
+        fail(t, why_not_connected(t), t->last_error);
 }
 
 static void on_race(evutil_socket_t fd, short what, void *arg)
@@ -575,7 +607,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     struct trunk *t = arg;
 
-    fail(t, t->state == TRUNK_DIALING ? TRUNK_UNREACHABLE : TRUNK_SILENT, ETIMEDOUT);
+    if (t->send_error)
+        fail(t, is_shortage(t->send_error) ? TRUNK_NO_MEMORY : TRUNK_LOST, t->send_error);
+    else
+        fail(t, t->state == TRUNK_DIALING ? TRUNK_UNREACHABLE : TRUNK_SILENT, ETIMEDOUT);
 }
 
 struct trunk *trunk_new(const struct trunk_context *context, struct station *station,

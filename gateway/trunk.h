@@ -39,7 +39,7 @@ enum trunk_failure {
     TRUNK_BAD,         /* the answer was not made with our key */
     TRUNK_LOST,        /* ended later */
     TRUNK_OPEN_FAILED, /* error is OPENED's code */
-    TRUNK_NO_MEMORY
+    TRUNK_NO_MEMORY    /* or no descriptors, or ports: says nothing of the concentrator */
 };
 const char *trunk_failure_name(enum trunk_failure why);
 
