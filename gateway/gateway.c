@@ -1010,6 +1010,8 @@ static int start(struct gateway *g)
     raise_descriptors();
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         int err = steps[i](g);
+        if (err == -ENOMEM)
+            log_error(LABEL, "cannot start: there is not enough memory, or no descriptor left");
         if (err)
             return err;
     }
