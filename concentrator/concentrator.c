@@ -452,8 +452,10 @@ static int make_workers(struct concentrator *c)
     if (err < 0)
         return err;
     c->workers = calloc(config->workers, sizeof(c->workers[0]));
-    if (!c->workers)
+    if (!c->workers) {
+        log_error("concentrator", "cannot make workers: %s", strerror(ENOMEM));
         return -ENOMEM;
+    }
     while (c->n_workers < config->workers) {
         err = worker_new(&c->workers[c->n_workers], c->peers, &c->services, &c->inherited,
                          c->n_workers, c->drained_fd, &failed);

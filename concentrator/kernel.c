@@ -75,12 +75,8 @@ static int raise_limits(struct kernel *kernel, struct path_manager *pm)
     }
     struct path_limits wanted = kernel->before;
     wanted.subflows = SUBFLOWS_WANTED;
-    err = path_manager_set_limits(pm, &wanted);
-    if (err == 0)
-        kernel->path_manager = pm;
-    else
-        path_manager_free(pm);
-    return err;
+    kernel->path_manager = pm; /* also when it fails: the answer may be what was lost */
+    return path_manager_set_limits(pm, &wanted);
 }
 
 /* Returns 0, or -errno: then it is as it was. */
