@@ -684,6 +684,16 @@ static int set_packet_scheduler(struct gateway *g)
     return err;
 }
 
+/* Not every kernel has it. */
+static int set_if_there(struct gateway *g, const char *name, const char *value)
+{
+    int err = guard_sysctl(g->guard, name, value);
+
+    if (err && err != -ENOENT)
+        log_error(LABEL, "cannot set %s: %s", name, strerror(-err));
+    return err == -ENOENT ? 0 : err;
+}
+
 static int set_sysctls(struct gateway *g)
 {
     char enabled[8] = "";
@@ -699,14 +709,11 @@ static int set_sysctls(struct gateway *g)
         return err;
     }
     /* SYN losses would switch MPTCP off for an hour (net.mptcp.blackhole_timeout). */
-    err = guard_sysctl(g->guard, "net/mptcp/blackhole_timeout", "0");
-    if (err && err != -ENOENT)
-        return err;
+    err = set_if_there(g, "net/mptcp/blackhole_timeout", "0");
     /* Beside our own word (paths.c), and for what it cannot help. */
-    err = guard_sysctl(g->guard, "net/mptcp/stale_loss_cnt", "2");
-    if (err && err != -ENOENT)
-        return err;
-    return set_packet_scheduler(g);
+    if (!err)
+        err = set_if_there(g, "net/mptcp/stale_loss_cnt", "2");
+    return err ? err : set_packet_scheduler(g);
 }
 
 static int start_guard(struct gateway *g)

@@ -81,13 +81,26 @@ static int receive_all(int fd, void *data, size_t len)
     return 0;
 }
 
+/* At once, so that for want of memory none or all of it is on its way. */
 static int send_frame(int fd, int32_t value, const char *text)
 {
-    size_t len = strlen(text);
+    size_t len = strlen(text), sent;
     struct frame frame = {.value = value, .len = (uint32_t)len};
-    int err = len > REQUEST_MAX ? -EMSGSIZE : send_all(fd, &frame, sizeof(frame));
+    struct iovec parts[] = {{&frame, sizeof(frame)}, {(char *)text, len}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    ssize_t n;
 
-    return err ? err : send_all(fd, text, len);
+    if (len > REQUEST_MAX)
+        return -EMSGSIZE;
+    do {
+        n = sendmsg(fd, &message, MSG_NOSIGNAL);
+    } while (n == -1 && errno == EINTR);
+    if (n == -1)
+        return -errno;
+    sent = (size_t)n;
+    if (sent < sizeof(frame)) /* a stream socket takes that much, or nothing */
+        return -EPROTO;
+    return send_all(fd, text + (sent - sizeof(frame)), len - (sent - sizeof(frame)));
 }
 
 /* *text is malloced and terminated. Returns 0, or -errno. */
@@ -336,20 +349,23 @@ static int wait_for_lock(void)
     return fd;
 }
 
-/* The text of an answer goes to why. */
+/* The text of an answer goes to why. It takes no memory, for want of which the next answer would be
+ * read in the middle of this one. */
 static int receive_answer(struct guard *g, char *why, size_t why_len)
 {
-    int32_t status = 0;
-    char *text = NULL;
-    int err = receive_frame(g->fd, &status, &text);
+    struct frame frame;
+    char text[WORDS_BYTES];
+    int err = receive_all(g->fd, &frame, sizeof(frame));
 
+    if (!err)
+        err = frame.len < sizeof(text) ? receive_all(g->fd, text, frame.len) : -EPROTO;
     if (err) {
         snprintf(why, why_len, "the guard process is gone");
         return err;
     }
+    text[frame.len] = '\0';
     snprintf(why, why_len, "%s", text);
-    free(text);
-    return status;
+    return frame.value;
 }
 
 static int ask(struct guard *g, enum request_kind kind, const char *text, char *why, size_t why_len)
