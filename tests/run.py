@@ -324,6 +324,8 @@ def run_net(runner: Runner) -> None:
     measured = [ROOT / "tests/net" / f"test_{name}.py" for name in MEASURED]
     others = set((ROOT / "tests/net").glob("test_*.py")) - set(measured)
     runner.run("net: speed and stalls", read_pytest, *PYTEST, *measured, **environment)
+    runner.run("net: calls that fail", read_pytest, *PYTEST, ROOT / "tests/failure",
+               **{**environment, "BONDWAY": environment["BONDWAY_FAST"]})
     run_side_by_side(runner, "net: programs", sorted(others), environment)
 
 
@@ -361,6 +363,12 @@ def run_attack(runner: Runner) -> None:
                       net / "test_hostile_gateway.py"], environment)
     for what, name in (("in numbers", "test_attack.py"), ("what time tells", "attack_timing.py")):
         runner.run(f"attack: {what}", read_pytest, *PYTEST, net / name, **environment)
+
+
+def run_failure(runner: Runner) -> None:
+    """Every call that may fail does. In a usual run, some by chance, which run_net() has."""
+    runner.run("failure", read_pytest, *PYTEST, ROOT / "tests/failure",
+               **{**lab(runner), "BONDWAY": str(BUILD / "cli/bondway"), "BONDWAY_FAILURES": "0"})
 
 
 def run_fuzz(runner: Runner) -> None:
@@ -422,11 +430,12 @@ STEPS: Dict[str, Callable[[Runner], None]] = {
     "overflow": program("overflow", "tests/bench/overflow"),
     "schedulers": program("schedulers", "tests/bench/schedulers"),
     "soak": program("soak", "tests/bench/soak", "--minutes", os.environ.get("SOAK_MINUTES", "60")),
-    "attack": run_attack, "package": run_package, "browser": run_browser, "kernels": run_kernels,
+    "attack": run_attack, "failure": run_failure, "package": run_package, "browser": run_browser,
+    "kernels": run_kernels,
 }
 USUAL = [name for name in STEPS if name not in
-         ("cross", "coverage", "bench", "heal", "scenarios", "overflow", "schedulers", "soak", "attack", "package", "browser",
-          "kernels")]
+         ("cross", "coverage", "bench", "heal", "scenarios", "overflow", "schedulers", "soak", "attack",
+          "failure", "package", "browser", "kernels")]
 
 
 def give_back() -> None:
