@@ -162,8 +162,9 @@ static void on_accepted(void *arg, int fd, const struct addr *peer)
     c->web = web;
     list_append(&web->clients, &c->node);
     web->n_clients++;
+    /* Without a watermark, for which libevent does not survive that memory is short: what comes at
+     * once is bounded, and more than WEB_REQUEST_MAX is not waited for. */
     bufferevent_setcb(c->stream, on_readable, NULL, on_event, c);
-    bufferevent_setwatermark(c->stream, EV_READ, 0, WEB_REQUEST_MAX);
     bufferevent_set_timeouts(c->stream, &patience, &patience);
     bufferevent_enable(c->stream, EV_READ | EV_WRITE);
 }
