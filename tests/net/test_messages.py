@@ -650,8 +650,6 @@ table inet ailing {{ chain out {{
     type filter hook output priority 0
     oifname "noudp" udp dport {PORT} drop
     oifname "small" ip length > 1200 drop
-    oifname "lossy" udp dport {PORT} numgen inc mod 2 0 drop
-    oifname "poor" udp dport {PORT} numgen inc mod 2 0 drop
 }}
 }}"""
 SEEN = "{n} ms to vps, {n} of 10 probes lost, packets up to {n} bytes"
@@ -686,6 +684,8 @@ def test_uplinks_with_every_ailment():
             table inet wall {{ chain in {{
                 type filter hook input priority 0
                 ip saddr {lab.uplink("notcp").address} tcp dport {PORT} drop
+                ip saddr {lab.uplink("lossy").address} udp dport {PORT} numgen inc mod 2 0 drop
+                ip saddr {lab.uplink("poor").address} udp dport {PORT} numgen inc mod 2 0 drop
             }}
             }}"""])
         report = doctor(bond, lab.router, bond.gateway_conf)
