@@ -227,10 +227,13 @@ static bool reset(const struct paths *p, const struct path *path)
     return sock_diag_reset(p->registry->diag, &path->local, &path->remote, u->ifindex) == 0;
 }
 
-/* On an uplink whose budget is used up every byte costs: what is queued for it must not come. */
+/* On an uplink whose budget is used up every byte costs: what is queued for it must not come. And
+ * of a connection's first subflow DESTROY leaves a half: where REMOVE_ADDR got lost and one side
+ * has ended already, the peer sends there for good what our kernel acknowledges and passes on to
+ * nobody. */
 static bool cut_off(const struct paths *p, const struct path *path)
 {
-    return p->registry->gauges->of[path->uplink].spent && reset(p, path);
+    return (p->registry->gauges->of[path->uplink].spent || path->local_id == 0) && reset(p, path);
 }
 
 /* REMOVE_ADDR makes the peer close the dead subflow and re-inject at once: measured to heal a

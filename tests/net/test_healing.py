@@ -213,6 +213,37 @@ def test_a_connection_is_lost_before_it_is_welcomed(lose, seconds):
         assert "vps: down" not in bond.gateway.output()
 
 
+# REMOVE_ADDR of one address, wherever it stands among the options of a packet.
+NO_REMOVALS = ("table inet lossy { chain c { type filter hook forward priority 0;\n" +
+               "".join(f"tcp dport {PORT} @th,{offset * 8},20 0x1e044 drop\n"
+                       for offset in range(20, 60, 4)) + "}\n}\n")
+
+
+def test_an_answer_after_an_uplink_was_left():
+    """An upload ends while the flow leaves the uplink where it began, and the word of that is lost. When
+    the uplink is back, nothing may be half open there: the concentrator would send the answer there,
+    again and again; the kernel acknowledges it, and passes it on to nobody."""
+    with Lab() as lab, Bonded(lab) as bond:
+        wait_until_all_up(bond)
+        client, server = pair(lab.client, lab.destinations[0])
+        dsl = lab.uplink("dsl")
+        sent, received = Background(offer_all, client, 2_000_000), Background(take, server)
+        wait_for_use(bond, "dsl", 20)
+        port = port_of_subflow(lab, dsl)
+        lab.internet.run(["nft", "-f", "-"], input=NO_REMOVALS)
+        dsl.drop("both")
+        wait_for(lambda: len(bond.flow()["subflows"]) == 1, 5 * SLACK, "the end of the path")
+        assert received.result() == sent.result()
+        dsl.drop(None)
+        wait_for(lambda: not lab.router.run(["ss", "-tnH", "state", "fin-wait-1", "src",
+                                             f"{dsl.address}:{port}"]).stdout, 20, "the end of it")
+        client.settimeout(5 * SLACK)
+        for _ in range(50):
+            server.sendall(bytes(100))
+            assert read(client, 100) == bytes(100)
+
+
+
 def test_all_uplinks_but_one_are_lost_again_and_again():
     """A night in a train, as a download and an upload see it; and then a tunnel, in which all are
     silent for so long that even the concentrator is taken for dead. What is running goes on in the
