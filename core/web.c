@@ -64,6 +64,8 @@ static void answer(struct client *c, const char *status, const char *type, struc
     if (with_body)
         evbuffer_add_buffer(out, body);
     bufferevent_disable(c->stream, EV_READ);
+    /* It notices by itself that there is something to write, unless it had no memory for that. */
+    bufferevent_enable(c->stream, EV_WRITE);
     bufferevent_setcb(c->stream, NULL, on_sent, on_event, c);
 }
 
