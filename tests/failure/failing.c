@@ -237,7 +237,6 @@ WRAP(int, -1, connect, (int fd, const struct sockaddr *to, socklen_t len), (fd, 
 WRAP(int, -1, bind, (int fd, const struct sockaddr *at, socklen_t len), (fd, at, len), EADDRINUSE,
      ENOMEM)
 WRAP(int, -1, listen, (int fd, int backlog), (fd, backlog), EADDRINUSE)
-WRAP(int, -1, shutdown, (int fd, int how), (fd, how), ENOTCONN)
 WRAP(int, -1, setsockopt, (int fd, int level, int name, const void *value, socklen_t len),
      (fd, level, name, value, len), ENOMEM, ENOPROTOOPT)
 WRAP(int, -1, getsockopt, (int fd, int level, int name, void *value, socklen_t *len),
