@@ -15,10 +15,12 @@ from failing import FIXED_ADDRESSES, Failing, Hit
 from session import (Bonded, Host, Lab, Outcome, Process, Session, Uplink, descriptors,
                      kernel_state, wait_for)
 
-# How many calls fail; 0: all, one after the other, as often as it takes. Else, by chance.
+# How many calls fail; 0: all, one after the other, as often as it takes. Else, by a chance that is
+# the same each time.
 CALLS = int(os.environ.get("BONDWAY_FAILURES", "8"))
 # So many times a step has nothing new to fail, until it has been walked through.
 DRY = 3
+CHANCE = random.Random(1)
 METRICS = 'metrics_listen = "127.0.0.1:{}";\n'
 DAEMONS = ["gateway", "concentrator"]
 
@@ -106,7 +108,7 @@ class Running(Walk):
 
     def arm(self) -> None:
         if self.is_armed:
-            self.failing.arm(random.randint(1, 40) if CALLS else 1)
+            self.failing.arm(CHANCE.randint(1, 40) if CALLS else 1)
 
     def all_steps(self) -> List[Callable[[], None]]:
         return [step for steps in self.session.steps.values() for step in steps]
@@ -175,7 +177,7 @@ class Starting(Walk):
         faults = self.start_once(0)
         assert not faults, faults
         while True:
-            faults = self.start_once(random.randint(1, 400) if CALLS else 1)
+            faults = self.start_once(CHANCE.randint(1, 400) if CALLS else 1)
             hits = self.new_hits()
             left = kernel_state(self.host())
             faults += [f"left behind in {name}: {set(lines) ^ set(before[name])}"

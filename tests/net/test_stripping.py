@@ -1,0 +1,65 @@
+"""Uplinks where MPTCP does not survive: flows go by others as fast as these are, or by plain TCP."""
+
+from __future__ import annotations
+
+import time
+
+from bonded import Bonded, Lab, wait_for
+from test_healing import wait_for_state
+from test_uplinks import wait_for_use
+from traffic import SLACK, Background, Transfer, offer_all, pair, rates, take
+
+
+def test_an_uplink_that_strips_mptcp():
+    """A carrier's box. No flow begins there, and yet status says so soon; flows keep away from it,
+    as fast as the other one is. Another box is put there: it is used again."""
+    with Lab() as lab, Bonded(lab, fast=True, start=False) as bond:
+        lab.uplink("lte").set(strip_mptcp=True)
+        bond.start_concentrator()
+        bond.start_gateway()
+        begin = time.monotonic()
+        wait_for(lambda: bond.uplink("lte")["mptcp"] == "stripped", 5 * SLACK, "notice of it")
+        print(f"stripped after {time.monotonic() - begin:.1f} s")
+        assert wait_for_state(bond, "lte", "up", 5)["mptcp"] == "stripped"
+        for _ in range(6):
+            client, server = pair(lab.client, lab.destinations[0])
+            with client, server:
+                wait_for(lambda: bond.flow()["state"] == "relaying", 5, "OPENED")
+                flow = bond.flow()
+                assert flow["mptcp"] is True
+                assert [subflow["uplink"] for subflow in flow["subflows"]] == ["dsl"]
+            bond.wait_until_over()
+        speed = rates([pair(lab.client, lab.destinations[0])], "down", 1, 2)[0]
+        print(f"{speed:.1f} Mb/s")
+        assert speed >= 0.8 * lab.uplink("dsl").spec.down
+        lab.uplink("lte").set(strip_mptcp=False)
+        wait_for(lambda: bond.uplink("lte")["mptcp"] == "ok", 40, "notice of the other box")
+        transfer = Transfer(lab, "down")
+        wait_for_use(bond, "lte", 10)
+        sent, received = transfer.finish()
+        assert received == sent
+
+
+def test_all_uplinks_strip_mptcp():
+    """No flow can be bonded; each still works, and all together use both uplinks."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        for uplink in lab.uplinks:
+            uplink.set(strip_mptcp=True)
+        bond.start_concentrator()
+        bond.start_gateway()
+        wait_for(lambda: {u["mptcp"] for u in bond.status()["uplinks"]} == {"stripped"},
+                 5 * SLACK, "notice of it")
+        before = [uplink.stats()["down"]["bytes"] for uplink in lab.uplinks]
+        ends = [pair(lab.client, lab.destinations[0]) for _ in range(20)]
+        sent = [Background(offer_all, server, 500_000) for _, server in ends]
+        received = [Background(take, client) for client, _ in ends]
+        assert {flow["mptcp"] for flow in bond.flows()} == {False}
+        assert [each.result() for each in received] == [each.result() for each in sent]
+        after = [uplink.stats()["down"]["bytes"] for uplink in lab.uplinks]
+        assert all(b - a > 1_000_000 for a, b in zip(before, after)), (before, after)
+        for client, server in ends:
+            client.close()
+            server.close()
+        bond.wait_until_over()
+        flows = bond.status()["flows"]
+        assert (flows["tcp_fallback"], flows["failed"]) == (len(ends), 0)
