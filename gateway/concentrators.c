@@ -597,10 +597,23 @@ static void on_moved(evutil_socket_t fd, short what, void *arg)
     cs->changed(cs->arg);
 }
 
+/* A host that refuses probes would refuse connections, too. */
+static void explain_silence(const struct concentrator *c, char *out, size_t len)
+{
+    const struct concentrator_entry *entry = c->station->entry;
+    const struct trunk_context *context = c->all->context;
+
+    if (gauges_are_refused(context->gauges, context->uplinks, entry->address.family))
+        concentrator_explain(entry, TRUNK_UNREACHABLE, ECONNREFUSED, out, len);
+    else
+        snprintf(out, len, "it answers by no uplink");
+}
+
 static void on_silence(evutil_socket_t fd, short what, void *arg)
 {
     struct concentrators *cs = arg;
     struct concentrator *c = cs->current;
+    char reason[sizeof(c->reason)];
 
     if (!c || c->state != CONCENTRATOR_UP ||
         !gauges_are_mute(cs->context->gauges, cs->context->uplinks,
@@ -608,11 +621,8 @@ static void on_silence(evutil_socket_t fd, short what, void *arg)
         return;
     bury_warm(c, UINT_MAX);
     keep_in(c, RETRY_FIRST_MS);
-    set_state(c, CONCENTRATOR_DOWN,
-              gauges_are_refused(cs->context->gauges, cs->context->uplinks,
-                                 c->station->entry->address.family)
-                  ? "its host refuses probes: is the concentrator running there?"
-                  : "it answers by no uplink");
+    explain_silence(c, reason, sizeof(reason));
+    set_state(c, CONCENTRATOR_DOWN, reason);
 }
 
 struct trunk *concentrators_take(struct concentrators *cs, struct station *station)
