@@ -260,7 +260,10 @@ void session_end_of_stream(struct session *s, enum session_state next)
     shutdown(s->far_fd, SHUT_WR);
     /* Reading may be paused behind a full buffer. */
     hangup_remove(s->group->hangups, s->far_fd);
-    event_add(s->far_event, NULL);
+    if (event_add(s->far_event, NULL) == -1) {
+        session_close(s, END_FAILED);
+        return;
+    }
     session_set_deadline(s, LAST_WORD_MS);
 }
 

@@ -71,7 +71,7 @@ struct relay {
     enum relay_state state;
     int near_fd, far_fd;
     struct channel outward, inward;
-    struct event deadline; /* of RELAY_RESETTING */
+    struct event deadline; /* of RELAY_RESETTING, and of one that cannot go on */
     uint64_t last_active_ms;
     int unsent;             /* at the last sweep */
     struct sendroom room;   /* of what goes to far */
@@ -169,9 +169,17 @@ struct hangup_watch *relay_group_hangups(struct relay_group *g)
     return g->hangups;
 }
 
+/* From the event loop. Memory is short: a relay that cannot wait would stand still for good. */
+static void fail_soon(struct relay *r)
+{
+    event_active(&r->deadline, EV_TIMEOUT, 0);
+}
+
 /* Events are touched only when what a channel waits for changes: in steady bulk, never. */
 static void channel_wait(struct channel *c, enum channel_waits waits)
 {
+    int err = 0;
+
     if (c->waits == waits)
         return;
     if (c->waits == WAITS_TO_READ)
@@ -182,9 +190,11 @@ static void channel_wait(struct channel *c, enum channel_waits waits)
         event_del(&c->roomy);
     c->waits = waits;
     if (waits == WAITS_TO_READ)
-        event_add(&c->readable, NULL);
+        err = event_add(&c->readable, NULL);
     else if (waits == WAITS_TO_WRITE)
-        event_add(&c->writable, NULL);
+        err = event_add(&c->writable, NULL);
+    if (err)
+        fail_soon(c->relay);
 }
 
 static void stop(struct relay *r)
@@ -249,7 +259,8 @@ static void near_reset(struct relay *r)
     end_socket(r, &r->near_fd, false);
     pipe_release(&r->inward.pipe);
     pipe_send_reset(out, 0);
-    event_add(&r->deadline, &reset_patience);
+    if (event_add(&r->deadline, &reset_patience) == -1)
+        fail_soon(r);
     channel_run(&r->outward);
 }
 
@@ -263,15 +274,16 @@ static bool is_delivered(const struct relay *r)
  * exit, when its packets' routes are gone: so a flow ends when its last byte has arrived. */
 static void ended_in_order(struct relay *r)
 {
-    if (is_delivered(r)) {
+    bool watched = event_pending(r->group->linger, EV_TIMEOUT, NULL) ||
+                   event_add(r->group->linger, &linger_interval) == 0;
+
+    if (!watched || is_delivered(r)) {
         finish(r, RELAY_END_DONE);
         return;
     }
     r->state = RELAY_LINGERING;
     list_remove(&r->node);
     list_append(&r->group->lingering, &r->node);
-    if (!event_pending(r->group->linger, EV_TIMEOUT, NULL))
-        event_add(r->group->linger, &linger_interval);
 }
 
 static int socket_error(int fd)
@@ -285,7 +297,9 @@ static int socket_error(int fd)
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
-    finish(arg, RELAY_END_NEAR_RESET);
+    struct relay *r = arg;
+
+    finish(r, r->state == RELAY_RESETTING ? RELAY_END_NEAR_RESET : RELAY_END_FAILED);
 }
 
 static void source_reset(struct channel *c)
@@ -400,7 +414,8 @@ static void wait_for_room(struct channel *c)
     struct timeval wait = {.tv_sec = us / 1000000, .tv_usec = us % 1000000};
 
     channel_wait(c, WAITS_FOR_ROOM);
-    event_add(&c->roomy, &wait);
+    if (event_add(&c->roomy, &wait) == -1)
+        fail_soon(c->relay);
     if (c->source_hung_up)
         check_hangup(c);
 }
