@@ -69,6 +69,11 @@ int greeting_open(struct greeting *g, enum open_mode mode, const struct addr *de
     return 0;
 }
 
+bool greeting_has_begun(const struct greeting *g)
+{
+    return g->stage != GREETING_REPLY || g->have > 0;
+}
+
 size_t greeting_wants(struct greeting *g, uint8_t **where)
 {
     *where = g->held + g->have;

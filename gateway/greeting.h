@@ -3,6 +3,7 @@
 #ifndef GATEWAY_GREETING_H
 #define GATEWAY_GREETING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,6 +45,8 @@ int greeting_start(struct greeting *g, const struct key *key, enum crypto_suite 
 int greeting_open(struct greeting *g, enum open_mode mode, const struct addr *destination,
                   const uint8_t *early, size_t early_len, struct buffer *flight);
 
+/* Some of the answer is there. */
+bool greeting_has_begun(const struct greeting *g);
 /* How many bytes to read next, and where they go: no more, what follows belongs to the relay. */
 size_t greeting_wants(struct greeting *g, uint8_t **where);
 /* That many or fewer have been read there. */

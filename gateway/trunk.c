@@ -139,8 +139,8 @@ static void drop_attempts(struct trunk *t)
     t->n_attempts = t->n_pending = 0;
 }
 
-/* Everything that belongs to one connection; a challenge starts anew behind it. */
-static void drop_connection(struct trunk *t)
+/* What has been said is remembered. */
+static void hang_up(struct trunk *t)
 {
     event_del(t->race);
     event_del(t->deadline);
@@ -157,8 +157,19 @@ static void drop_connection(struct trunk *t)
     count_plain(t, NULL);
     paths_free(t->paths);
     t->paths = NULL;
+}
+
+static void put_flight(struct trunk *t)
+{
     buffer_put(t->context->pool, t->flight);
     t->flight = NULL;
+}
+
+/* Everything that belongs to one connection; a challenge starts anew behind it. */
+static void drop_connection(struct trunk *t)
+{
+    hang_up(t);
+    put_flight(t);
     if (t->greeting)
         greeting_end(t->greeting);
 }
@@ -195,7 +206,12 @@ static void cannot_send(struct trunk *t, int error)
     event_active(t->deadline, EV_TIMEOUT, 0);
 }
 
-/* Sends what is in flight. */
+static bool is_greeting(const struct trunk *t)
+{
+    return t->state == TRUNK_GREETING || t->state == TRUNK_GREETING_OPENING;
+}
+
+/* Sends what is in flight, and keeps it as long as nothing shows that it has arrived. */
 static void flush(struct trunk *t)
 {
     struct buffer *b = t->flight;
@@ -213,8 +229,8 @@ static void flush(struct trunk *t)
         }
         b->start += (size_t)n;
     }
-    buffer_put(t->context->pool, b);
-    t->flight = NULL;
+    if (!is_greeting(t))
+        put_flight(t);
 }
 
 /* The relay takes over when OPENED has come and the client's first bytes are out. */
@@ -277,6 +293,8 @@ static void welcomed(struct trunk *t)
         event_del(t->deadline);
         trunk_is_settled(t, false);
     }
+    if (t->flight && buffer_length(t->flight) == 0)
+        put_flight(t);
     t->events->welcomed(t->arg);
 }
 
@@ -328,11 +346,6 @@ static void take_verdict(struct trunk *t, enum greeting_verdict verdict)
         fail(t, TRUNK_NO_MEMORY, 0);
         return;
     }
-}
-
-static bool is_greeting(const struct trunk *t)
-{
-    return t->state == TRUNK_GREETING || t->state == TRUNK_GREETING_OPENING;
 }
 
 static bool is_reading(const struct trunk *t)
@@ -406,13 +419,16 @@ static const uint8_t *token_for(const struct trunk *t)
     return good && (t->challenged || !t->asks_token) ? s->token : NULL;
 }
 
+static int watch(struct trunk *t)
+{
+    t->readable = event_new(t->context->base, t->fd, EV_READ | EV_PERSIST, on_readable, t);
+    t->writable = event_new(t->context->base, t->fd, EV_WRITE, on_writable, t);
+    return t->readable && t->writable && event_add(t->readable, NULL) == 0 ? 0 : -ENOMEM;
+}
+
 static int greet(struct trunk *t)
 {
     if (!flight_of(t))
-        return -ENOMEM;
-    t->readable = event_new(t->context->base, t->fd, EV_READ | EV_PERSIST, on_readable, t);
-    t->writable = event_new(t->context->base, t->fd, EV_WRITE, on_writable, t);
-    if (!t->readable || !t->writable || event_add(t->readable, NULL) == -1)
         return -ENOMEM;
     return greeting_start(t->greeting, &t->station->entry->key, t->context->suite,
                           protocol_time_ms(t->station), token_for(t), t->flight);
@@ -420,6 +436,8 @@ static int greet(struct trunk *t)
 
 static void connected(struct trunk *t, struct attempt *winner)
 {
+    bool repeats = t->flight != NULL;
+
     t->fd = winner->fd;
     t->first_uplink = winner->uplink;
     winner->fd = -1;
@@ -431,15 +449,22 @@ static void connected(struct trunk *t, struct attempt *winner)
     mptcp_tune(t->fd);
     int err = manage_paths(t);
     if (!err)
+        err = watch(t);
+    if (!err && !repeats)
         err = greet(t);
     if (err) {
         fail(t, err == -ENOMEM ? TRUNK_NO_MEMORY : TRUNK_LOST, -err);
         return;
     }
     note_gauges(t);
-    t->state = TRUNK_GREETING;
     set_timer(t->deadline, WELCOME_PATIENCE_MS);
-    t->events->connected(t->arg); /* may open: HELLO and OPEN leave in one segment */
+    if (repeats) {
+        t->flight->start = 0;
+        t->state = TRUNK_GREETING_OPENING;
+    } else {
+        t->state = TRUNK_GREETING;
+        t->events->connected(t->arg); /* may open: HELLO and OPEN leave in one segment */
+    }
     if (t->state != TRUNK_FAILED)
         flush(t);
 }
@@ -578,6 +603,29 @@ static void hurry(struct trunk *t)
         event_add(t->race, &now);
 }
 
+/* It was greeted on an uplink that is away now, and has no other before it is welcomed. */
+static bool is_stranded(const struct trunk *t)
+{
+    const struct trunk_context *c = t->context;
+    bool away = !uplink_usable(uplinks_get(c->uplinks, t->first_uplink),
+                               t->station->entry->address.family) ||
+                gauge_verdict(&c->gauges->of[t->first_uplink]) == HEALTH_DEAD;
+
+    return away && is_greeting(t) && !greeting_has_begun(t->greeting) && t->schedule.n_order > 0 &&
+           t->schedule.order[0] != t->first_uplink;
+}
+
+/* By another uplink. What was opened is said again byte for byte: a concentrator that has heard it
+ * already takes that for a replay and says nothing, so no destination is dialled twice. */
+static void dial_anew(struct trunk *t)
+{
+    if (t->state == TRUNK_GREETING_OPENING)
+        hang_up(t);
+    else
+        drop_connection(t);
+    start_dialling(t);
+}
+
 /* While it begins, a flow has little under way: what is in doubt is done without. */
 static void drop_doubtful(struct trunk *t)
 {
@@ -593,14 +641,19 @@ void trunk_reschedule(struct trunk *t, const struct demand *demand)
 {
     struct placement placement = t->schedule.placement;
 
-    if (!t->paths) {
+    if (!t->paths && !is_greeting(t)) {
         hurry(t);
         return;
     }
     gauges_schedule(t->context->gauges, t->context->uplinks, t->station->entry->address.family,
                     demand, &placement, &t->schedule);
+    if (is_stranded(t)) {
+        dial_anew(t);
+        return;
+    }
     drop_doubtful(t);
-    paths_set_schedule(t->paths, &t->schedule);
+    if (t->paths)
+        paths_set_schedule(t->paths, &t->schedule);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)

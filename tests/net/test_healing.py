@@ -210,6 +210,43 @@ def test_a_connection_is_lost_before_it_is_welcomed(lose, seconds):
         assert "vps: down" not in bond.gateway.output()
 
 
+LOST_ON_DSL = {"question": "ip saddr {} tcp dport {}", "answer": "ip daddr {} tcp sport {}"}
+
+
+@pytest.mark.parametrize("lost", LOST_ON_DSL)
+def test_an_uplink_dies_under_a_greeting(lost):
+    """A flow with a connection of its own has one uplink until it is welcomed. When that dies, all is
+    said again by another one. Where the concentrator has heard it already, it hears no more of it:
+    nothing that a client has said is said twice to its destination."""
+    heard: List[bytes] = []
+
+    def hear(connection: socket.socket) -> None:
+        heard.append(read(connection, 8))
+        connection.sendall(b"answer")
+
+    uplinks = [Uplink(name, down=50, up=50, delay=50) for name in ("dsl", "lte")]
+    alone = 'rules = ({ name = "alone"; scheduler = "failover"; });\n'
+    with Lab(uplinks) as lab, Bonded(lab, alone) as bond, \
+            Server(lab.destinations[0], hear) as server:
+        wait_until_all_up(bond)
+        lab.internet.run(["nft", "-f", "-"], input=(
+            "table inet lossy { chain c { type filter hook forward priority 0;\n"
+            f"{LOST_ON_DSL[lost].format(lab.uplink('dsl').address, PORT)} meta length > 100 drop\n"
+            "}\n}\n"))
+        with connect(lab.client, lab.destinations[0].address, server.port) as client:
+            client.sendall(b"question")
+            wait_for(lambda: heard if lost == "answer" else
+                     "opening" in [flow["state"] for flow in bond.flows()], 5, "HELLO and OPEN")
+            lab.uplink("dsl").drop("both")
+            if lost == "question":
+                client.settimeout(2 * SLACK)
+                assert read(client, 6) == b"answer"
+            else:
+                with pytest.raises(ConnectionResetError):
+                    read(client, 1)
+        assert heard == [b"question"]
+
+
 # REMOVE_ADDR of one address, wherever it stands among the options of a packet.
 REMOVALS = ("table inet lossy { chain c { type filter hook forward priority 0;\n" +
             "".join(f"tcp dport {PORT} @th,{offset * 8},20 0x1e044 counter drop\n"
