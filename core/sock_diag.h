@@ -17,4 +17,11 @@
 int sock_diag_reset(struct netlink *diag, const struct addr *local, const struct addr *remote,
                     uint32_t ifindex);
 
+/* Has the peer taken in the subflow, which was joined from here? The kernel calls a join
+ * established when SYN/ACK has come; that the peer has taken our answer it knows a round trip
+ * later, or later still where packets are lost (RFC 8684, 3.2; its flag "fully established").
+ * Arguments as above; returns 1 or 0, or -errno. */
+int sock_diag_is_taken_in(struct netlink *diag, const struct addr *local, const struct addr *remote,
+                          uint32_t ifindex);
+
 #endif

@@ -22,6 +22,8 @@
 /* A join that nobody answers within this has failed. */
 #define JOIN_PATIENCE_MS 8000
 #define LOOK_AGAIN_MS 1000
+/* A peer's last word of a join comes late where packets are lost. */
+#define ASK_AGAIN_MS 50
 /* A path that still carries is given up when another has been there for so long. */
 #define PARTING_MS 1000
 /* The kernel's first retransmission comes after 1 s: from then on, the time a join took says
@@ -38,6 +40,7 @@ struct path {
     uint64_t carried; /* bytes both ways, at the last look */
     uint32_t mute;    /* looks without any */
     bool cut;         /* its uplink was away since it was made */
+    bool taken_in;    /* by the peer, as far as we have asked; always, of the first */
 };
 
 struct retry {
@@ -263,12 +266,29 @@ static void retire(struct paths *p, size_t i)
 
 /* The kernel calls a join established a round trip before its peer's last answer comes: MP_PRIO is
  * lost before that, and the peer may yet refuse (it does where the connection has begun to end).
- * Returns 0, or in how many ms that is over; patience: for round trips that have grown since. */
+ * Returns 0, or in how many ms that is likely to be over; patience: for round trips that have grown
+ * since. */
 static uint32_t unconfirmed_ms(const struct path *path, uint64_t now_ms, uint32_t patience_ms)
 {
     uint64_t from_ms = path->since_ms + path->join_ms * 3 / 2 + patience_ms;
 
     return path->join_ms && now_ms < from_ms ? (uint32_t)(from_ms - now_ms) : 0;
+}
+
+/* Likewise, for certain: the kernel is asked, for the answer may have been lost. Where it cannot
+ * tell, time has to do. */
+static uint32_t unsure_ms(const struct paths *p, struct path *path, uint64_t now_ms,
+                          uint32_t patience_ms)
+{
+    uint32_t ms = unconfirmed_ms(path, now_ms, patience_ms);
+
+    if (ms || path->taken_in)
+        return ms;
+    int answer = sock_diag_is_taken_in(p->registry->diag, &path->local, &path->remote,
+                                       uplinks_get(p->registry->uplinks, path->uplink)->ifindex);
+
+    path->taken_in = answer > 0 || (answer < 0 && answer != -ENOENT); /* -ENOENT: it has ended */
+    return path->taken_in ? 0 : ASK_AGAIN_MS;
 }
 
 /* May what goes there be lost? It is not on an uplink that is merely to be left, or is no longer
@@ -291,16 +311,16 @@ static uint32_t sooner(uint32_t a_ms, uint32_t b_ms)
 }
 
 /* For certain. Where there is one of which that is not known yet, *again_ms is when it will be. */
-static bool carried_by_another(const struct paths *p, const struct path *but, uint64_t now_ms,
+static bool carried_by_another(struct paths *p, const struct path *but, uint64_t now_ms,
                                uint32_t *again_ms)
 {
     uint32_t patience_ms = may_be_dead(p, but) ? 0 : PARTING_MS;
 
     for (size_t i = 0; i < p->count; i++) {
-        const struct path *path = &p->list[i];
+        struct path *path = &p->list[i];
         if (path == but || path->cut || path->state != PATH_ESTABLISHED || !is_sound(p, path))
             continue;
-        uint32_t ms = unconfirmed_ms(path, now_ms, patience_ms);
+        uint32_t ms = unsure_ms(p, path, now_ms, patience_ms);
         if (ms == 0)
             return true;
         *again_ms = sooner(ms, *again_ms);
@@ -321,14 +341,14 @@ static bool has_path(const struct paths *p, uint32_t uplink, const struct addr *
 
 /* For certain, again: a peer that has begun to end refuses the successor, and then the old path is
  * the last one. */
-static bool is_replaced(const struct paths *p, const struct path *path, uint64_t now_ms,
+static bool is_replaced(struct paths *p, const struct path *path, uint64_t now_ms,
                         uint32_t *again_ms)
 {
     for (size_t i = 0; i < p->count; i++) {
-        const struct path *by = &p->list[i];
+        struct path *by = &p->list[i];
         if (by->cut || by->state != PATH_ESTABLISHED || !addr_equal_ip(&by->local, &path->local))
             continue;
-        uint32_t ms = unconfirmed_ms(by, now_ms, 0);
+        uint32_t ms = unsure_ms(p, by, now_ms, 0);
         if (ms == 0)
             return true;
         *again_ms = sooner(ms, *again_ms);
@@ -630,7 +650,8 @@ struct paths *paths_new(struct paths_registry *r, uint32_t token, uint32_t first
                                         .local = *local,
                                         .remote = *remote,
                                         .role = ROLE_ACTIVE,
-                                        .since_ms = clock_now_ms()};
+                                        .since_ms = clock_now_ms(),
+                                        .taken_in = true};
     list_append(bucket_of(r, token), &p->node);
     return p;
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bonded import Bonded, Host, Lab, Uplink, wait_for
-from traffic import Server, Transfer, connect, read
+from bonded import PORT, Bonded, Host, Lab, Uplink, wait_for
+from traffic import Digest, Server, Transfer, connect, offer_paced, read, take
 
 DIRECTION = pytest.mark.parametrize("direction", ["down", "up"])
 
@@ -123,20 +123,30 @@ def joins_that_reached(host: Host) -> int:
     return int(dict(zip(*lines))["MPJoinSynRx"])
 
 
-def test_a_destination_ends_while_an_uplink_comes_back():
+REFUSALS = ("table inet lossy {{ chain c {{ type filter hook forward priority 0;\n"
+            "tcp sport {port} tcp flags & rst == rst drop\n}}\n}}\n")
+
+
+@pytest.mark.parametrize("refusal", ["arrives", "is lost"])
+def test_a_destination_ends_while_an_uplink_comes_back(refusal):
     """The concentrator has let the subflow join that takes the old one's place; but before it does,
-    the destination ends, and then the kernel refuses it after all. The end goes by the old one."""
+    the destination ends, and then the kernel refuses it after all. All goes by the old one: the end,
+    and what the client says then, at its own pace."""
     ended = threading.Event()
 
-    def begin_and_end(connection: socket.socket) -> None:
+    def end_and_listen(connection: socket.socket) -> Digest:
         connection.sendall(b"x")
         assert ended.wait(60)
         connection.sendall(b"end")
+        connection.shutdown(socket.SHUT_WR)
+        return take(connection)
 
     with Lab([Uplink("satellite", down=60, up=60, delay=300)]) as lab, Bonded(lab) as bond, \
-            Server(lab.destinations[0], begin_and_end) as server, \
+            Server(lab.destinations[0], end_and_listen) as server, \
             connect(lab.client, lab.destinations[0].address, server.port) as client:
         assert read(client, 1) == b"x"
+        if refusal == "is lost":
+            lab.internet.run(["nft", "-f", "-"], input=REFUSALS.format(port=PORT))
         before = joins_that_reached(lab.vps)
         for carrier, state in ((False, "down"), (True, "up")):
             lab.uplink("satellite").carrier(carrier)
@@ -144,6 +154,8 @@ def test_a_destination_ends_while_an_uplink_comes_back():
         wait_for(lambda: joins_that_reached(lab.vps) > before, 20, "its successor's beginning")
         ended.set()
         assert read(client, 10) == b"end"
+        sent = offer_paced(client, 600_000)  # 3 s
+        assert server.result() == sent
 
 
 @DIRECTION

@@ -54,10 +54,38 @@ static void both_ends_learn_of_it(void **state)
     close(other.b);
 }
 
+/* Of an MPTCP connection, its first subflow; plain TCP has none to tell of. */
+static void the_kernel_tells_who_is_taken_in(void **state)
+{
+    struct pair mptcp = pair_new(PAIR_MPTCP), tcp = pair_new(PAIR_TCP);
+    struct netlink *diag;
+    struct addr local, remote = far_end_of(mptcp.a);
+    char byte;
+
+    assert_int_equal(netlink_new(&diag, NETLINK_SOCK_DIAG), 0);
+    assert_int_equal(addr_of_socket(&local, mptcp.a), 0);
+    assert_int_equal(send(mptcp.a, "x", 1, 0), 1);
+    assert_int_equal(recv(mptcp.b, &byte, 1, 0), 1);
+    assert_int_equal(send(mptcp.b, "x", 1, 0), 1); /* with the word that it has come */
+    assert_int_equal(recv(mptcp.a, &byte, 1, 0), 1);
+    assert_int_equal(sock_diag_is_taken_in(diag, &local, &remote, 0), 1);
+    local.port++;
+    assert_int_equal(sock_diag_is_taken_in(diag, &local, &remote, 0), -ENOENT);
+    remote = far_end_of(tcp.a);
+    assert_int_equal(addr_of_socket(&local, tcp.a), 0);
+    assert_int_equal(sock_diag_is_taken_in(diag, &local, &remote, 0), 0);
+    netlink_free(diag);
+    close(mptcp.a);
+    close(mptcp.b);
+    close(tcp.a);
+    close(tcp.b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_ends_learn_of_it),
+        cmocka_unit_test(the_kernel_tells_who_is_taken_in),
     };
 
     netns_enter();
