@@ -603,15 +603,17 @@ static void hurry(struct trunk *t)
         event_add(t->race, &now);
 }
 
-/* It was greeted on an uplink that is away now, and has no other before it is welcomed. */
+/* It was greeted on an uplink that is dead now, and has no other before it is welcomed. On one that
+ * is merely no longer configured the answer is under way. */
 static bool is_stranded(const struct trunk *t)
 {
     const struct trunk_context *c = t->context;
-    bool away = !uplink_usable(uplinks_get(c->uplinks, t->first_uplink),
-                               t->station->entry->address.family) ||
-                gauge_verdict(&c->gauges->of[t->first_uplink]) == HEALTH_DEAD;
+    const struct uplink *first = uplinks_get(c->uplinks, t->first_uplink);
+    bool dead =
+        uplink_exists(first) && (!uplink_usable(first, t->station->entry->address.family) ||
+                                 gauge_verdict(&c->gauges->of[t->first_uplink]) == HEALTH_DEAD);
 
-    return away && is_greeting(t) && !greeting_has_begun(t->greeting) && t->schedule.n_order > 0 &&
+    return dead && is_greeting(t) && !greeting_has_begun(t->greeting) && t->schedule.n_order > 0 &&
            t->schedule.order[0] != t->first_uplink;
 }
 

@@ -49,7 +49,7 @@ struct trunk;
  * comes; the owner frees the trunk later, from outside any callback of it. */
 struct trunk_events {
     /* HELLO is written: an OPEN may follow at once, by trunk_open(). Comes again when a challenge
-     * made it start anew: what was opened must be opened again. Likewise when its uplink was lost
+     * made it start anew: what was opened must be opened again. Likewise when its uplink died
      * before anything was opened; what was opened the trunk itself says again. */
     void (*connected)(void *arg);
     void (*welcomed)(void *arg);
@@ -63,7 +63,7 @@ struct trunk *trunk_new(const struct trunk_context *context, struct station *sta
                         void *arg);
 /* The uplinks have changed, or what is asked for: its subflows follow. A dial that waits for an
  * answer where that may never come is raced at once; one that waits for its welcome on an uplink
- * that is away is dialled anew by another. */
+ * that has died is dialled anew by another. */
 void trunk_reschedule(struct trunk *trunk, const struct demand *demand);
 /* Right after trunk_new(): it says HELLO without the token at hand, to be challenged for a new one.
  */
