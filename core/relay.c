@@ -264,10 +264,35 @@ static void near_reset(struct relay *r)
     channel_run(&r->outward);
 }
 
+/* The kernel has closed the connection, and sends no more. Of MPTCP it does so without an error
+ * where both have begun to end, and the last subflow is lost. */
+static bool is_closed(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == -1 && errno == ENOTCONN;
+}
+
+/* What tells far that all has come: a record, and the FIN. Where it alone is outstanding when the
+ * connection is no more, it has come, as a rule: only its acknowledgement was lost. */
+static int last_word(const struct relay *r)
+{
+    return r->outward.pipe.kind == PIPE_SEAL ? RECORD_OVERHEAD + 1 : 1;
+}
+
 /* One byte may be outstanding: the FIN itself, whose loss costs nobody any data. */
 static bool is_delivered(const struct relay *r)
 {
-    return unsent_bytes(r->near_fd) <= 1 && unsent_bytes(r->far_fd) <= 1;
+    int far = unsent_bytes(r->far_fd);
+
+    return unsent_bytes(r->near_fd) <= 1 &&
+           (far <= 1 || (far <= last_word(r) && is_closed(r->far_fd)));
+}
+
+static bool is_truncated(const struct relay *r)
+{
+    return unsent_bytes(r->far_fd) > last_word(r) && is_closed(r->far_fd);
 }
 
 /* Both directions have ended. A closed socket would go on delivering by itself, but not after our
@@ -318,10 +343,17 @@ static void sink_reset(struct channel *c)
         finish(c->relay, RELAY_END_FAR_RESET);
 }
 
-/* The source of a channel that does not read now has hung up: was that a reset? */
+static struct channel *reverse_of(struct channel *c)
+{
+    return c == &c->relay->outward ? &c->relay->inward : &c->relay->outward;
+}
+
+/* The source of a channel that does not read now has hung up. Both ways have ended there, in order
+ * or by a reset; and where ours has not, the connection is no more: one of MPTCP that had begun to
+ * end, and has lost its last subflow, is closed without an error. */
 static void check_hangup(struct channel *c)
 {
-    if (socket_error(c->pipe.source))
+    if (socket_error(c->pipe.source) || reverse_of(c)->pipe.stage != PIPE_ENDED)
         source_reset(c);
 }
 
@@ -601,7 +633,7 @@ static void linger_on(struct relay *r, uint64_t now_ms)
 {
     if (socket_error(r->near_fd))
         finish(r, RELAY_END_NEAR_RESET);
-    else if (socket_error(r->far_fd))
+    else if (socket_error(r->far_fd) || is_truncated(r))
         finish(r, RELAY_END_FAR_RESET);
     else if (is_delivered(r))
         finish(r, RELAY_END_DONE);

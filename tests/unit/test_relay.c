@@ -18,6 +18,7 @@
 #include "core/clock.h"
 #include "core/mptcp.h"
 #include "core/relay.h"
+#include "core/sock_diag.h"
 #include "tests/unit/far_end.h"
 #include "tests/unit/netns.h"
 #include "tests/unit/pairs.h"
@@ -1083,6 +1084,110 @@ static void freed_while_lingering(void **state)
     world_end(&w);
 }
 
+/* ---- a connection that is no more ---- */
+
+/* Its only subflow is lost. One that had begun to end is closed then, and no error tells. */
+static void lose_far_connection(struct world *w)
+{
+    struct netlink *diag;
+    struct addr local, remote;
+    int far = relay_far_fd(w->relays[0].relay);
+
+    assert_int_equal(netlink_new(&diag, NETLINK_SOCK_DIAG), 0);
+    assert_int_equal(addr_of_socket(&local, far), 0);
+    assert_int_equal(addr_of_peer(&remote, far), 0);
+    assert_int_equal(sock_diag_reset(diag, &local, &remote, 0), 0);
+    netlink_free(diag);
+}
+
+static void have_served(struct world *w, struct end *client, struct end *server)
+{
+    have_ended(w, server, client);
+}
+
+static void have_served_and_be_blocked(struct world *w, struct end *client, struct end *server)
+{
+    have_ended(w, server, client);
+    be_blocked(w, client, server);
+}
+
+static void a_half_closed_connection_is_lost(void **state)
+{
+    static void (*const prepare[])(struct world *, struct end *, struct end *) = {
+        have_ended, have_served, have_served_and_be_blocked};
+
+    for (size_t i = 0; i < sizeof(prepare) / sizeof(prepare[0]); i++) {
+        struct world w;
+
+        world_start(&w, PLAIN, PAIR_TCP, PAIR_MPTCP);
+        prepare[i](&w, &w.client, &w.server);
+        lose_far_connection(&w);
+        UNTIL(&w, all_ended(&w));
+        assert_int_equal(w.relays[0].why, RELAY_END_FAR_RESET);
+        UNTIL(&w, w.client.error);
+        world_end(&w);
+    }
+}
+
+/* Both directions have ended, but some of what was sent will never be acknowledged. */
+static void the_rest_has_no_connection(void **state)
+{
+    int queue = 1 << 20, little = 1 << 16;
+    struct world w;
+
+    world_new(&w, PLAIN, PAIR_TCP, PAIR_MPTCP, &no_limits);
+    int far = relay_far_fd(w.relays[0].relay);
+    assert_int_equal(setsockopt(far, SOL_SOCKET, SO_SNDBUFFORCE, &queue, sizeof(queue)), 0);
+    assert_int_equal(setsockopt(w.server.fd, SOL_SOCKET, SO_RCVBUFFORCE, &little, sizeof(little)),
+                     0);
+    start_relay(&w.relays[0]);
+    w.server.appetite = 0;
+    w.client.ends = true;
+    w.client.goal = 600000;
+    UNTIL(&w, relay_bytes_out(w.relays[0].relay) == w.client.goal);
+    shutdown(w.server.fd, SHUT_WR);
+    UNTIL(&w, w.client.heard_end);
+    assert_true(unsent(&w, &w.client) > 1000);
+    lose_far_connection(&w);
+    UNTIL(&w, all_ended(&w));
+    assert_int_equal(w.relays[0].why, RELAY_END_FAR_RESET);
+    world_end(&w);
+}
+
+/* It may well have come, and its acknowledgement was lost: the client, which reads nothing for a
+ * while, gets all that was sent to it. */
+static void the_last_word_has_no_connection(void **state)
+{
+    int queue = 1 << 20;
+    struct world w;
+    struct addr far;
+
+    world_new(&w, HALF, PAIR_TCP, PAIR_MPTCP, &no_limits);
+    assert_int_equal(setsockopt(w.near_fd, SOL_SOCKET, SO_SNDBUFFORCE, &queue, sizeof(queue)), 0);
+    assert_int_equal(addr_of_socket(&far, relay_far_fd(w.relays[0].relay)), 0);
+    start_relay(&w.relays[0]);
+    w.client.appetite = 0;
+    for (int i = 0; i < 40; i++)
+        half_say_data(&w, 10000);
+    far_end_say(&w.far, RECORD_FIN, NULL, 0);
+    UNTIL(&w, relay_bytes_in(w.relays[0].relay) == w.server.sent);
+    until_still(&w);
+    netns_run("nft 'table ip t { chain out { type filter hook output priority 0;"
+              " tcp sport %u drop; }; }'",
+              far.port);
+    shutdown(w.client.fd, SHUT_WR);
+    UNTIL(&w, unsent(&w, &w.client) > 1);
+    lose_far_connection(&w);
+    netns_run("nft delete table ip t");
+    until_still(&w);
+    assert_false(w.relays[0].ended);
+    w.client.appetite = 1 << 20;
+    UNTIL(&w, all_ended(&w) && w.client.heard_end);
+    assert_int_equal(w.relays[0].why, RELAY_END_DONE);
+    assert_true(w.client.received == w.server.sent);
+    world_end(&w);
+}
+
 /* ---- growth ---- */
 
 static void tells_of_growth(void **state)
@@ -1345,6 +1450,9 @@ int main(void)
         cmocka_unit_test(the_last_byte_arrives_without_its_sender),
         cmocka_unit_test(the_last_byte_has_a_limit),
         cmocka_unit_test(freed_while_lingering),
+        cmocka_unit_test(a_half_closed_connection_is_lost),
+        cmocka_unit_test(the_rest_has_no_connection),
+        cmocka_unit_test(the_last_word_has_no_connection),
         cmocka_unit_test(tells_of_growth),
         cmocka_unit_test(tells_of_activity),
         cmocka_unit_test(a_reset_in_mid_turn_is_not_lost),
