@@ -211,12 +211,14 @@ static void on_welcomed(void *arg)
 }
 
 /* Until it is welcomed a connection has one uplink alone, and may lose it: then it gets no answer,
- * or, where its HELLO was lost, the reset of who has no key. That it was this is known when others
- * have been welcomed since it was made. */
-static bool is_its_uplinks_fault(const struct warm *w, enum trunk_failure why)
+ * or, where its HELLO was lost, the reset of who has no key; and while it is dialled, those that were
+ * well when that began. That it was this is known when others have been welcomed since it was made. */
+static bool is_its_uplinks_fault(const struct warm *w, enum trunk_failure why, int error)
 {
-    return (why == TRUNK_SILENT || why == TRUNK_REJECTED) &&
-           w->concentrator->station->welcomed_ms > w->dialled_ms;
+    bool unanswered = why == TRUNK_SILENT || why == TRUNK_REJECTED ||
+                      (why == TRUNK_UNREACHABLE && error == ETIMEDOUT);
+
+    return unanswered && w->concentrator->station->welcomed_ms > w->dialled_ms;
 }
 
 /* A shortage, here or there, need not last. One that does leaves no way to the concentrator. */
@@ -233,7 +235,7 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
 
     if (!c)
         return;
-    bool blames_uplink = is_its_uplinks_fault(w, why);
+    bool blames_uplink = is_its_uplinks_fault(w, why, error);
     bury(w);
     if (blames_uplink) {
         keep_in(c, 0);

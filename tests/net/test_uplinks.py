@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bonded import PORT, Bonded, Host, Lab, Uplink, wait_for
-from traffic import Digest, Server, Transfer, connect, offer_paced, read, take
+from traffic import Digest, Server, Transfer, connect, offer_paced, pair, read, take
 
 DIRECTION = pytest.mark.parametrize("direction", ["down", "up"])
 
@@ -125,6 +125,28 @@ def joins_that_reached(host: Host) -> int:
 
 REFUSALS = ("table inet lossy {{ chain c {{ type filter hook forward priority 0;\n"
             "tcp sport {port} tcp flags & rst == rst drop\n}}\n}}\n")
+
+
+def test_a_dial_that_no_uplink_answers():
+    """It begins when dsl is all there is, and dsl answers no dial any more. By lte, which comes back
+    meanwhile, others are welcomed: that one says nothing of the concentrator, and nobody is cut off."""
+    with Lab() as lab, Bonded(lab, 'dial_timeout = "3s";\n') as bond:
+        lab.uplink("lte").carrier(False)
+        wait_for(lambda: bond.uplink("lte")["state"] == "down", 10, "lte down")
+        flows = [pair(lab.client, lab.destinations[0])]
+        wait_for(lambda: bond.station("vps")["warm"] == 4, 10, "all warm connections")
+        lab.router.run(["nft", "add table ip deaf; add chain ip deaf output "
+                        "{ type filter hook output priority 0; }; add rule ip deaf output "
+                        f"oifname dsl tcp dport {PORT} tcp flags & (syn | ack) == syn drop"])
+        flows.append(pair(lab.client, lab.destinations[0]))  # takes one: the next is dialled
+        lab.uplink("lte").carrier(True)
+        wait_for(lambda: bond.uplink("lte")["state"] == "up", 10, "lte up")
+        flows.append(pair(lab.client, lab.destinations[0]))  # and another, by lte
+        wait_for(lambda: bond.station("vps")["warm"] == 4, 20, "the end of the first of these dials")
+        assert "vps: down" not in bond.gateway.output()
+        for client, server in flows:
+            client.sendall(b"still there")
+            assert read(server, 11) == b"still there"
 
 
 @pytest.mark.parametrize("refusal", ["arrives", "is lost"])
