@@ -40,6 +40,7 @@ struct concentrator {
     bool was_down;     /* before that */
     uint64_t last_taken_ms;
     uint64_t start_up_ends_ms; /* until then it challenges */
+    uint64_t asked_ms;         /* when it was asked for a token last */
     struct event *keep;        /* looks whether connections are missing */
 };
 
@@ -189,6 +190,13 @@ static void on_connected(void *arg)
 {
 }
 
+/* The first challenge came within the first minute, and each further one in the same. */
+static void note_start_up(struct concentrator *c)
+{
+    if (c->station->challenged_ms > c->start_up_ends_ms)
+        c->start_up_ends_ms = c->station->challenged_ms + START_UP_MS;
+}
+
 static void on_welcomed(void *arg)
 {
     struct warm *w = arg;
@@ -198,9 +206,7 @@ static void on_welcomed(void *arg)
     if (!c)
         return;
     w->welcomed_ms = clock_now_ms();
-    if (c->station->challenged_ms && c->start_up_ends_ms < w->welcomed_ms &&
-        w->welcomed_ms - c->station->challenged_ms < TOKEN_REFRESH_MS)
-        c->start_up_ends_ms = c->station->challenged_ms + START_UP_MS;
+    note_start_up(c);
     c->failures = 0;
     if (c->state != CONCENTRATOR_UP)
         log_info(c->station->entry->name, "up address=%s uplink=%s connect_ms=%u mptcp=%s",
@@ -211,8 +217,9 @@ static void on_welcomed(void *arg)
 }
 
 /* Until it is welcomed a connection has one uplink alone, and may lose it: then it gets no answer,
- * or, where its HELLO was lost, the reset of who has no key; and while it is dialled, those that were
- * well when that began. That it was this is known when others have been welcomed since it was made. */
+ * or, where its HELLO was lost, the reset of who has no key. While it is dialled, it has those that
+ * were well when that began. That it was this is known when others have been welcomed since it was
+ * made. */
 static bool is_its_uplinks_fault(const struct warm *w, enum trunk_failure why, int error)
 {
     bool unanswered = why == TRUNK_SILENT || why == TRUNK_REJECTED ||
@@ -302,14 +309,17 @@ static bool refreshes_token(const struct concentrator *c, uint64_t now_ms)
     return c->state == CONCENTRATOR_UP && c->start_up_ends_ms > now_ms;
 }
 
-/* One that waits makes room for one that asks. */
+/* One that waits makes room for one that asks. It may be long in coming, or welcomed without a
+ * challenge: the next one asks when that one's token would be old. */
 static void refresh_token(struct concentrator *c, uint64_t now_ms)
 {
-    uint64_t age_ms = now_ms - c->station->challenged_ms;
+    uint64_t challenged_ms = c->station->challenged_ms;
+    uint64_t age_ms = now_ms - (c->asked_ms > challenged_ms ? c->asked_ms : challenged_ms);
 
     if (age_ms >= TOKEN_REFRESH_MS) {
         bury_warm(c, 1);
         dial_one(c, true);
+        c->asked_ms = now_ms;
         age_ms = 0;
     }
     keep_in(c, (uint32_t)(TOKEN_REFRESH_MS - age_ms));
