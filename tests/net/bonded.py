@@ -236,6 +236,10 @@ class Bonded:
     def flows(self) -> List[Dict[str, Any]]:
         return self._ask(self.gateway_socket, "flows")
 
+    def sessions(self) -> List[Dict[str, Any]]:
+        """The concentrator's flows."""
+        return self._ask(self.concentrator_socket, "flows")
+
     def flow(self) -> Dict[str, Any]:
         """The only one there is."""
         flows = self.flows()
@@ -299,6 +303,13 @@ def kernel_state(host: Host) -> Dict[str, List[str]]:
             for name, command in commands.items()}
 
 
+def kernel_counter(host: Host, name: str) -> int:
+    """One of /proc/net/netstat."""
+    lines = [line.split() for line in host.run(["cat", "/proc/net/netstat"]).stdout.splitlines()]
+    return next(int(number) for names, numbers in zip(lines[::2], lines[1::2])
+                for each, number in zip(names, numbers) if each == name)
+
+
 def congestion_of_trunks(host: Host) -> Set[str]:
     """The congestion controls of all connections between gateway and concentrator, at this end."""
     shown = host.run(["ss", "-Htin", "state", "established",
@@ -331,4 +342,4 @@ def _status_of(process: Process, field: str) -> int:
 
 
 __all__ = ["Bonded", "Host", "Lab", "PORT", "Process", "Uplink", "congestion_of_trunks",
-           "descriptors", "find_program", "interception", "kernel_state", "memory_kib", "wait_for", "wake_ups"]
+           "descriptors", "find_program", "interception", "kernel_counter", "kernel_state", "memory_kib", "wait_for", "wake_ups"]

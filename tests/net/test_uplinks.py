@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bonded import PORT, Bonded, Host, Lab, Uplink, wait_for
+from bonded import PORT, Bonded, Lab, Uplink, kernel_counter, wait_for
 from traffic import Digest, Server, Transfer, connect, offer_paced, pair, read, take
 
 DIRECTION = pytest.mark.parametrize("direction", ["down", "up"])
@@ -116,13 +116,6 @@ def test_both_cables_pulled_for_a_moment(direction):
         assert received == sent
 
 
-def joins_that_reached(host: Host) -> int:
-    """SYNs with MP_JOIN."""
-    lines = [line.split() for line in host.run(["cat", "/proc/net/netstat"]).stdout.splitlines()
-             if line.startswith("MPTcpExt:")]
-    return int(dict(zip(*lines))["MPJoinSynRx"])
-
-
 REFUSALS = ("table inet lossy {{ chain c {{ type filter hook forward priority 0;\n"
             "tcp sport {port} tcp flags & rst == rst drop\n}}\n}}\n")
 
@@ -169,11 +162,11 @@ def test_a_destination_ends_while_an_uplink_comes_back(refusal):
         assert read(client, 1) == b"x"
         if refusal == "is lost":
             lab.internet.run(["nft", "-f", "-"], input=REFUSALS.format(port=PORT))
-        before = joins_that_reached(lab.vps)
+        before = kernel_counter(lab.vps, "MPJoinSynRx")
         for carrier, state in ((False, "down"), (True, "up")):
             lab.uplink("satellite").carrier(carrier)
             wait_for(lambda: bond.uplink("satellite")["state"] == state, 20, state)
-        wait_for(lambda: joins_that_reached(lab.vps) > before, 20, "its successor's beginning")
+        wait_for(lambda: kernel_counter(lab.vps, "MPJoinSynRx") > before, 20, "its successor's beginning")
         ended.set()
         assert read(client, 10) == b"end"
         sent = offer_paced(client, 600_000)  # 3 s
