@@ -16,10 +16,11 @@
 #define WARM_IDLE 1
 #define WARM_BUSY 4
 #define BUSY_MS 60000
-/* After its start a concentrator challenges for a minute, and its tokens live 10 s (protocol.md).
- */
+/* After its start a concentrator challenges for a minute, and its tokens live 10 s (protocol.md):
+ * time enough to ask for the next one twice more where uplinks fail. */
 #define START_UP_MS 60000
-#define TOKEN_REFRESH_MS 7000
+#define TOKEN_REFRESH_MS 4000
+#define TOKEN_AGAIN_MS 2000
 /* After a failure: again after 1, 2, 4, 8, 16 s. */
 #define RETRY_FIRST_MS 1000
 #define RETRY_DOUBLINGS 4
@@ -173,6 +174,26 @@ static void bury(struct warm *w)
     event_active(cs->reaper, 0, 0);
 }
 
+/* While it is not known to be well, one dial at a time. */
+static unsigned wanted(const struct concentrator *c)
+{
+    bool busy = c->last_taken_ms && clock_now_ms() - c->last_taken_ms < BUSY_MS;
+
+    return c->state == CONCENTRATOR_UP && busy ? WARM_BUSY : WARM_IDLE;
+}
+
+static unsigned count_welcomed(const struct concentrator *c)
+{
+    unsigned n = 0;
+
+    list_each(node, (struct list *)&c->warm)
+    {
+        if (trunk_is_welcomed(list_entry(node, struct warm, node)->trunk))
+            n++;
+    }
+    return n;
+}
+
 /* At most so many of those that wait, the oldest first. */
 static void bury_warm(struct concentrator *c, unsigned most)
 {
@@ -213,6 +234,8 @@ static void on_welcomed(void *arg)
                  addr_format(&c->station->entry->address, at), trunk_first_uplink(w->trunk),
                  trunk_connect_ms(w->trunk), trunk_is_mptcp(w->trunk) ? "yes" : "no");
     set_state(c, CONCENTRATOR_UP, "");
+    if (count_welcomed(c) > wanted(c)) /* it has asked for a token, or they are fewer now */
+        bury_warm(c, 1);
     keep_in(c, 0);
 }
 
@@ -309,28 +332,18 @@ static bool refreshes_token(const struct concentrator *c, uint64_t now_ms)
     return c->state == CONCENTRATOR_UP && c->start_up_ends_ms > now_ms;
 }
 
-/* One that waits makes room for one that asks. It may be long in coming, or welcomed without a
- * challenge: the next one asks when that one's token would be old. */
 static void refresh_token(struct concentrator *c, uint64_t now_ms)
 {
-    uint64_t challenged_ms = c->station->challenged_ms;
-    uint64_t age_ms = now_ms - (c->asked_ms > challenged_ms ? c->asked_ms : challenged_ms);
+    uint64_t due_ms = c->station->challenged_ms + TOKEN_REFRESH_MS;
 
-    if (age_ms >= TOKEN_REFRESH_MS) {
-        bury_warm(c, 1);
+    if (due_ms < c->asked_ms + TOKEN_AGAIN_MS)
+        due_ms = c->asked_ms + TOKEN_AGAIN_MS;
+    if (now_ms >= due_ms) {
         dial_one(c, true);
         c->asked_ms = now_ms;
-        age_ms = 0;
+        due_ms = now_ms + TOKEN_AGAIN_MS;
     }
-    keep_in(c, (uint32_t)(TOKEN_REFRESH_MS - age_ms));
-}
-
-/* While it is not known to be well, one dial at a time. */
-static unsigned wanted(const struct concentrator *c)
-{
-    bool busy = c->last_taken_ms && clock_now_ms() - c->last_taken_ms < BUSY_MS;
-
-    return c->state == CONCENTRATOR_UP && busy ? WARM_BUSY : WARM_IDLE;
+    keep_in(c, (uint32_t)(due_ms - now_ms));
 }
 
 static void on_keep(evutil_socket_t fd, short what, void *arg)
@@ -715,18 +728,15 @@ size_t concentrators_count(const struct concentrators *cs)
 static struct concentrator_status status_of(const struct concentrator *c)
 {
     const struct concentrators *cs = c->all;
-    struct concentrator_status status = {
-        .entry = c->station->entry, .state = c->state, .reason = c->reason};
+    struct concentrator_status status = {.entry = c->station->entry,
+                                         .state = c->state,
+                                         .reason = c->reason,
+                                         .warm = count_welcomed(c)};
 
     for (size_t i = 0; i < uplinks_count(cs->context->uplinks); i++) {
         uint32_t rtt_us = cs->context->gauges->of[i].rtt_us;
         if (rtt_us && (!status.rtt_us || rtt_us < status.rtt_us))
             status.rtt_us = rtt_us;
-    }
-    list_each(node, (struct list *)&c->warm)
-    {
-        if (trunk_is_welcomed(list_entry(node, struct warm, node)->trunk))
-            status.warm++;
     }
     return status;
 }
