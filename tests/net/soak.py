@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import re
 import socket
 import struct
 import threading
@@ -26,9 +27,11 @@ BYTES_MAX = 1 << 20  # of a flow, each way
 PATIENCE = 240  # s
 HEALTHY, FAILED = (0.5, 5.0), (0.2, 6.0)  # s
 ROUND = 30.0  # s, then they end
+STAGGER = 3.0  # s, in which they begin
 SETTLING = 0.25  # of the time: the memory that so many flows need is had by then
 SAMPLES_MIN = 4
 DIALS_MAX = 2  # for each flow
+UNHEARD_MAX = 1 / 4  # for each failure
 SLIGHT = 128  # KiB that may be had once more in a run: a page here and there is no leak
 
 FAILURES: Dict[str, Callable] = {
@@ -85,6 +88,9 @@ class Result:
     rounds: int = 0
     mismatches: List[str] = dataclasses.field(default_factory=list)  # not byte for byte
     cut: List[str] = dataclasses.field(default_factory=list)  # or refused
+    # Of those the ones whose first words were heard, and the answer was lost with the uplink: they are
+    # not said twice (README.md, "When an uplink fails").
+    unheard: List[str] = dataclasses.field(default_factory=list)
     # What both ends have left, and the daemons have not.
     left: List[str] = dataclasses.field(default_factory=list)
     dials: int = 0  # of the gateway: one that no uplink answers at once is raced on another
@@ -98,6 +104,7 @@ class Result:
     @property
     def kept(self) -> bool:
         return not (self.mismatches or self.cut or self.left or self.growing or
+                    len(self.unheard) > UNHEARD_MAX * self.failures or
                     self.dials > DIALS_MAX * self.flows)
 
 
@@ -115,14 +122,22 @@ def exchange(lab: Lab, port: int, up: int, down: int) -> str:
     """What is wrong; empty: nothing."""
     with connect(lab.client, lab.destinations[0].address, port) as client:
         client.settimeout(PATIENCE)
-        client.sendall(struct.pack("!II", up, down))
-        sent = offer(client, up)
-        if read(client, 32).hex() != sent.sha256:
-            return f"{up} bytes up did not arrive as they were"
-        received = take(client, down)
-        if (received.length, read(client, 32).hex()) != (down, received.sha256):
-            return f"{down} bytes down did not arrive as they were"
-        return "more came than was sent" if read(client, 1) else ""
+        try:
+            return converse(client, up, down)
+        except OSError as error:
+            own = client.getsockname()[1]
+            raise ConnectionError(f"{up} bytes up, {down} down, from port {own}: {error}") from None
+
+
+def converse(client: socket.socket, up: int, down: int) -> str:
+    client.sendall(struct.pack("!II", up, down))
+    sent = offer(client, up)
+    if read(client, 32).hex() != sent.sha256:
+        return f"{up} bytes up did not arrive as they were"
+    received = take(client, down)
+    if (received.length, read(client, 32).hex()) != (down, received.sha256):
+        return f"{down} bytes down did not arrive as they were"
+    return "more came than was sent" if read(client, 1) else ""
 
 
 def size(rng: random.Random) -> int:
@@ -132,16 +147,27 @@ def size(rng: random.Random) -> int:
 
 def keep_exchanging(lab: Lab, port: int, seed: int, over: threading.Event, result: Result) -> None:
     rng = random.Random(seed)
+    over.wait(rng.uniform(0, STAGGER))
     while not over.is_set():
         up, down = size(rng), size(rng)
         result.flows += 1
         try:
             wrong = exchange(lab, port, up, down)
         except OSError as error:
-            result.cut.append(f"{up} bytes up, {down} down: {error}")
+            result.cut.append(str(error))
             continue
         if wrong:
             result.mismatches.append(wrong)
+
+
+def set_unheard_apart(result: Result, log: str) -> None:
+    """By what the gateway's log says of those that were cut."""
+    rejected = re.findall(r"closed why=concentrator-rejected client=\S+:(\d+) .* rx_bytes=0 ", log)
+    for each in result.cut[:]:
+        number = re.search(r"from port (\d+)", each)
+        if number and number[1] in rejected:
+            result.cut.remove(each)
+            result.unheard.append(each)
 
 
 # ---- failures ----
@@ -221,5 +247,6 @@ def soak(seconds: float, flows: int, seed: int) -> Result:
                     result.memory[name].append(memory_kib(process))
         over.set()
         failing.result()
+        set_unheard_apart(result, bond.gateway.output())
         result.dials = kernel_counter(lab.router, "MPCapableSYNTX")
     return result

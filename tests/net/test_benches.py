@@ -12,7 +12,8 @@ import pytest
 
 from bonded import ROOT, Lab
 from scenario import LOSSLESS, QUEUE, RATE, RTT, Result, Scenario, Way, draw
-from soak import exchange, is_steady, plan
+from soak import Result as SoakResult
+from soak import exchange, is_steady, plan, set_unheard_apart
 from traffic import SLACK, Server, offer, read, take
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
@@ -120,6 +121,21 @@ def test_memory_that_grows():
     growing = [each + 10 * i for i, each in enumerate(flat)]
     assert not is_steady(growing)
     assert is_steady([20_000, 21_000, 22_000]) and not is_steady([20_000, 21_000, 22_000, 23_000])
+
+
+def test_who_was_cut_and_who_was_not_heard():
+    log = ("info flow 7: closed why=concentrator-rejected client=192.168.77.10:4001 destination=12.0.1.2:1 "
+           "mode=sealed rx_bytes=0 tx_bytes=0 duration_ms=6001\n"
+           "info flow 8: closed why=far-reset client=192.168.77.10:4002 destination=12.0.1.2:1 "
+           "mode=sealed rx_bytes=0 tx_bytes=0 duration_ms=6001\n")
+    result = SoakResult(failures=4, flows=10, cut=["from port 4001: reset", "from port 4002: reset"])
+    set_unheard_apart(result, log)
+    assert result.cut == ["from port 4002: reset"] and result.unheard == ["from port 4001: reset"]
+    assert not result.kept
+    result.cut.clear()
+    assert result.kept
+    result.failures = 3
+    assert not result.kept
 
 
 def test_a_plan_of_failures():
