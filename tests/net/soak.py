@@ -203,9 +203,11 @@ def held(bond: Bonded) -> Dict[str, int]:
 
 
 def rest(bond: Bonded, before: Dict[str, int]) -> List[str]:
-    """Nothing runs: what is left all the same."""
+    """Nothing runs: what is left all the same. Where a reset is lost with its uplink, the other end
+    learns of it by what it sends again; and then the kernel waits for another path, for a minute
+    (net.mptcp.close_timeout)."""
     with contextlib.suppress(TimeoutError):
-        bond.wait_until_over(60)
+        bond.wait_until_over(150)
         wait_for(lambda: all(n <= before[name] for name, n in held(bond).items()), 30)
     left = [f"flow {flow}" for flow in bond.flows()]
     left += [f"session {flow}" for flow in bond.sessions()]
