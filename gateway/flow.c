@@ -21,6 +21,8 @@ static const struct timeval first_bytes_patience = {.tv_usec = 30 * 1000};
 #define MUCH_BYTES (16 * 1024)
 #define QUIET_MS 1000
 
+#define TLS_HEADER 5
+
 struct flow {
     const struct flow_context *context;
     struct list node;
@@ -87,6 +89,13 @@ static bool is_tls(const uint8_t *bytes, size_t n)
     return n >= 6 && bytes[0] == 22 && bytes[1] == 3 && bytes[2] <= 4 && bytes[5] == 1;
 }
 
+/* May be said twice to a destination: nothing, or a ClientHello, whole or in part, and nothing
+ * after it, which might be early data (RFC 8446, 2.3). */
+static bool is_harmless(const uint8_t *bytes, size_t n)
+{
+    return n == 0 || (is_tls(bytes, n) && n <= TLS_HEADER + (size_t)(bytes[3] << 8 | bytes[4]));
+}
+
 static enum open_mode decide_mode(const struct flow *f, const uint8_t *first, size_t n)
 {
     switch (f->policy.encryption) {
@@ -122,8 +131,12 @@ static void open_trunk(struct flow *f)
     }
     f->early_len = n > 0 ? (size_t)n : 0;
     f->mode = decide_mode(f, early, f->early_len);
+    /* What must not be said twice waits, then, until the destination is reached. */
+    if (trunk_is_unsteady(f->trunk) && !is_harmless(early, f->early_len))
+        f->early_len = 0;
     f->state = FLOW_GREETING;
-    if (trunk_open(f->trunk, f->mode, &f->key.destination, early, f->early_len) < 0)
+    if (trunk_open(f->trunk, f->mode, &f->key.destination, early, f->early_len,
+                   is_harmless(early, f->early_len)) < 0)
         flow_close(f, "no-memory", true);
     else if (welcomed)
         consume_early(f);

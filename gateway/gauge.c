@@ -207,14 +207,19 @@ static bool is_crowded(const struct gauge *g, uint64_t now_ms)
     return !proved && g->starting >= UNPROVED_STARTS;
 }
 
-/* Probes that were lost with the uplink itself say nothing of how it is while it lives. */
-#define LOSS_OF_DEATH_US (60 * 1000000ull)
+#define JUST_BACK_US (60 * 1000000ull)
 
-static uint32_t loss_while_alive(const struct health *h)
+bool gauge_is_unsteady(const struct gauge *g)
 {
-    bool just_back = h->returned && h->now_us - h->returned_us < LOSS_OF_DEATH_US;
+    const struct health *h = &g->health;
 
-    return just_back || h->doubtful ? 0 : h->loss_permille;
+    return h->doubtful || (h->returned && h->now_us - h->returned_us < JUST_BACK_US);
+}
+
+/* Probes that were lost with the uplink itself say nothing of how it is while it lives. */
+static uint32_t loss_while_alive(const struct gauge *g)
+{
+    return gauge_is_unsteady(g) ? 0 : g->health.loss_permille;
 }
 
 bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
@@ -233,7 +238,7 @@ bool gauges_judge_worth(struct gauges *gauges, const struct uplinks *uplinks, ui
                                        .bps = g->rx_bps > g->tx_bps ? g->rx_bps : g->tx_bps,
                                        .full = g->capacity.full,
                                        .min_rtt_us = (uint32_t)g->health.min_rtt_us,
-                                       .loss_permille = loss_while_alive(&g->health)};
+                                       .loss_permille = loss_while_alive(g)};
     }
     bool changed = worth_judge(worths, views, n, now_ms);
     for (size_t i = 0; i < n; i++)
@@ -290,7 +295,7 @@ static size_t view_all(const struct gauges *gauges, const struct uplinks *uplink
                                         .rank = u->config->rank,
                                         .rtt_us = g->rtt_us,
                                         .delay_us = delay_of(g),
-                                        .loss_permille = loss_while_alive(&g->health),
+                                        .loss_permille = loss_while_alive(g),
                                         .down_capacity_bps = capacity_proven_bps(&g->capacity.down),
                                         .up_capacity_bps = capacity_proven_bps(&g->capacity.up),
                                         .starting = g->starting,

@@ -66,6 +66,8 @@ enum health_verdict gauge_verdict(const struct gauge *gauge);
  * up ("" where it is). */
 enum uplink_state gauge_state(const struct gauge *gauge, const struct uplink *uplink);
 const char *gauge_reason(const struct gauge *gauge, const struct uplink *uplink);
+/* It may have died just now, or did in the last minute: such a one may do so again. */
+bool gauge_is_unsteady(const struct gauge *gauge);
 /* Its probes are refused, and whether they alone are, no connection has told yet. */
 bool gauge_is_refused(const struct gauge *gauge);
 

@@ -62,6 +62,7 @@ struct trunk {
     struct buffer *flight;
     struct paths *paths;
     bool challenged, asks_token;
+    bool repeatable;           /* what was opened may be opened twice */
     struct gauge *starting_on; /* where it counts as starting, or NULL */
     struct gauge *plain_on;    /* likewise, as plain TCP */
 };
@@ -617,11 +618,11 @@ static bool is_stranded(const struct trunk *t)
            t->schedule.order[0] != t->first_uplink;
 }
 
-/* By another uplink. What was opened is said again byte for byte: a concentrator that has heard it
- * already takes that for a replay and says nothing, so no destination is dialled twice. */
+/* By another uplink. What must not reach a destination twice is said again byte for byte: a
+ * concentrator that has heard it already takes that for a replay, and says nothing. */
 static void dial_anew(struct trunk *t)
 {
-    if (t->state == TRUNK_GREETING_OPENING)
+    if (t->state == TRUNK_GREETING_OPENING && !t->repeatable)
         hang_up(t);
     else
         drop_connection(t);
@@ -716,8 +717,13 @@ bool trunk_is_welcomed(const struct trunk *t)
     return t->state >= TRUNK_WARM && t->state <= TRUNK_TAKEN;
 }
 
+bool trunk_is_unsteady(const struct trunk *t)
+{
+    return !trunk_is_welcomed(t) && gauge_is_unsteady(&t->context->gauges->of[t->first_uplink]);
+}
+
 int trunk_open(struct trunk *t, enum open_mode mode, const struct addr *destination,
-               const uint8_t *early, size_t early_len)
+               const uint8_t *early, size_t early_len, bool repeatable)
 {
     assert(trunk_is_connected(t));
     if (!flight_of(t))
@@ -726,6 +732,7 @@ int trunk_open(struct trunk *t, enum open_mode mode, const struct addr *destinat
     if (err)
         return err;
     starts(t);
+    t->repeatable = repeatable;
     if (t->state == TRUNK_WARM)
         set_timer(t->deadline, OPENED_PATIENCE_MS);
     t->state = t->state == TRUNK_WARM ? TRUNK_OPENING : TRUNK_GREETING_OPENING;

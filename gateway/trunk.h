@@ -49,8 +49,8 @@ struct trunk;
  * comes; the owner frees the trunk later, from outside any callback of it. */
 struct trunk_events {
     /* HELLO is written: an OPEN may follow at once, by trunk_open(). Comes again when a challenge
-     * made it start anew: what was opened must be opened again. Likewise when its uplink died
-     * before anything was opened; what was opened the trunk itself says again. */
+     * made it start anew, or its uplink died: what was opened must be opened again, unless it is
+     * not repeatable. That the trunk itself says again. */
     void (*connected)(void *arg);
     void (*welcomed)(void *arg);
     void (*opened)(void *arg); /* OPENED 0: the relay may take over */
@@ -72,9 +72,13 @@ void trunk_ask_token(struct trunk *trunk);
 void trunk_adopt(struct trunk *trunk, const struct trunk_events *events, void *arg);
 bool trunk_is_connected(const struct trunk *trunk); /* trunk_open() may be called */
 bool trunk_is_welcomed(const struct trunk *trunk);
-/* Returns 0, or -errno. */
+/* It has but one uplink as yet, and may soon lose it. */
+bool trunk_is_unsteady(const struct trunk *trunk);
+/* repeatable: where an uplink dies under it, and nobody knows whether it was heard, the destination
+ * may be dialled once more, and get the early bytes a second time. What is not fails then if it was
+ * heard. Returns 0, or -errno. */
 int trunk_open(struct trunk *trunk, enum open_mode mode, const struct addr *destination,
-               const uint8_t *early, size_t early_len);
+               const uint8_t *early, size_t early_len, bool repeatable);
 /* After opened(): its socket and ciphers, now the caller's. The trunk goes on to manage the paths
  * until it is freed. */
 int trunk_take(struct trunk *trunk, struct record_cipher **seal, struct record_cipher **open);

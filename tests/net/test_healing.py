@@ -211,13 +211,27 @@ def test_a_connection_is_lost_before_it_is_welcomed(lose, seconds):
 
 
 LOST_ON_DSL = {"question": "ip saddr {} tcp dport {}", "answer": "ip daddr {} tcp sport {}"}
+WORD, CLIENT_HELLO, EARLY_DATA = b"question", b"\x16\x03\x01\0\3\1\0\0", b"\x17\x03\x03\0\1x"
 
 
-@pytest.mark.parametrize("lost", LOST_ON_DSL)
-def test_an_uplink_dies_under_a_greeting(lost):
+def die_and_return(lab: Lab, bond: Bonded, uplink: str) -> None:
+    lab.uplink(uplink).drop("both")
+    wait_for_state(bond, uplink, "dead", 20)
+    lab.uplink(uplink).drop(None)
+    wait_until_all_up(bond)
+
+
+@pytest.mark.parametrize("lost, said, just_back, heard_times, answered", [
+    ("question", WORD, False, 1, True),
+    ("answer", WORD, False, 1, False),
+    ("answer", WORD, True, 1, True),
+    ("answer", CLIENT_HELLO, False, 2, True),
+    ("answer", CLIENT_HELLO + EARLY_DATA, False, 1, False),
+], ids=["question", "answer", "answer-just-back", "answer-tls", "answer-early-data"])
+def test_an_uplink_dies_under_a_greeting(lost, said, just_back, heard_times, answered):
     """A flow with a connection of its own has one uplink until it is welcomed. When that dies, all is
-    said again by another one. Where the concentrator has heard it already, it hears no more of it:
-    nothing that a client has said is said twice to its destination."""
+    said again by another one; but what a client has said is not said twice to its destination, unless
+    it is harmless as a ClientHello is. On an uplink that has just been dead, the rest waits."""
     heard: List[bytes] = []
 
     def hear(connection: socket.socket) -> None:
@@ -229,22 +243,24 @@ def test_an_uplink_dies_under_a_greeting(lost):
     with Lab(uplinks) as lab, Bonded(lab, alone) as bond, \
             Server(lab.destinations[0], hear) as server:
         wait_until_all_up(bond)
+        if just_back:
+            die_and_return(lab, bond, "dsl")
         lab.internet.run(["nft", "-f", "-"], input=(
             "table inet lossy { chain c { type filter hook forward priority 0;\n"
             f"{LOST_ON_DSL[lost].format(lab.uplink('dsl').address, PORT)} meta length > 100 drop\n"
             "}\n}\n"))
         with connect(lab.client, lab.destinations[0].address, server.port) as client:
-            client.sendall(b"question")
-            wait_for(lambda: heard if lost == "answer" else
+            client.sendall(said)
+            wait_for(lambda: server.peers if lost == "answer" else
                      "opening" in [flow["state"] for flow in bond.flows()], 5, "HELLO and OPEN")
             lab.uplink("dsl").drop("both")
-            if lost == "question":
+            if answered:
                 client.settimeout(2 * SLACK)
                 assert read(client, 6) == b"answer"
             else:
                 with pytest.raises(ConnectionResetError):
                     read(client, 1)
-        assert heard == [b"question"]
+        assert heard == heard_times * [said[:8]]
 
 
 # REMOVE_ADDR of one address, wherever it stands among the options of a packet.
