@@ -41,10 +41,9 @@ typedef void write_ruleset(const struct gateway_config *config, const struct int
 static struct intercept_plan plan_now(const struct gateway *g, enum interception interception)
 {
     struct intercept_plan plan = {.take_new = interception == INTERCEPT_ALL};
-    bool unused;
 
-    plan.carriers.of[0] = gauges_carriers(&g->gauges, g->uplinks, 4, &unused);
-    plan.carriers.of[1] = gauges_carriers(&g->gauges, g->uplinks, 6, &unused);
+    plan.carriers.of[0] = gauges_carriers(&g->gauges, g->uplinks, 4);
+    plan.carriers.of[1] = gauges_carriers(&g->gauges, g->uplinks, 6);
     return plan;
 }
 
@@ -410,6 +409,18 @@ static void on_measured(void *arg)
     tell_saturation(g, before);
     reschedule_all(g);
 }
+
+/* What goes by one uplink alone may leave one that is dead. */
+static void on_proved(void *arg)
+{
+    struct gateway *g = arg;
+
+    unproxied_update(g->unproxied);
+    steer(g);
+}
+
+static const struct vitals_events vitals_events = {
+    .changed = on_vitals_changed, .measured = on_measured, .proved = on_proved};
 
 /* An uplink has gone beyond its data budget, or may be used again. */
 static void on_ledger_changed(void *arg, uint32_t index, bool off)
@@ -835,8 +846,7 @@ static int start_uplinks(struct gateway *g)
         gateway_apply_routes(g, uplinks_get(g->uplinks, i));
         tell_uplink(g, uplinks_get(g->uplinks, i));
     }
-    err =
-        vitals_new(&g->vitals, g->base, g->uplinks, &g->gauges, on_vitals_changed, on_measured, g);
+    err = vitals_new(&g->vitals, g->base, g->uplinks, &g->gauges, &vitals_events, g);
     return err ? err : gateway_follow_unproxied(g);
 }
 

@@ -152,24 +152,73 @@ static bool may_carry(const struct gauge *g, const struct uplink *uplink, uint8_
     return uplink_usable(uplink, family) && !off;
 }
 
-uint32_t gauges_carriers(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
-                         bool *none_alive)
+#define BACK_US 1000000u
+#define REFUSED_US 3000000u
+
+static bool is_unproved(const struct gauge *g)
 {
-    uint32_t alive = 0, spent = 0, dead = 0;
+    return gauge_verdict(g) == HEALTH_DEAD && g->health.dead_us != g->proved_us;
+}
+
+/* That the one which is dead is so by itself: other lives, and has been heard since. */
+static bool proves(const struct gauge *other, const struct gauge *dead)
+{
+    const struct health *h = &other->health;
+    uint64_t since_us = dead->health.dead_us;
+
+    if (gauge_verdict(other) == HEALTH_DEAD)
+        return false;
+    if (h->returned_us > since_us)
+        since_us = h->returned_us + BACK_US;
+    return probes_are_blocked(other) || h->carried_us >= since_us ||
+           h->refused_us >= since_us + REFUSED_US;
+}
+
+bool gauges_prove_deaths(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family)
+{
+    size_t n = uplinks_count(uplinks);
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++) {
+        struct gauge *dead = &gauges->of[i];
+        bool proved = false;
+        if (!is_unproved(dead) || dead->health.returning)
+            continue;
+        for (size_t j = 0; j < n && !proved; j++)
+            proved = uplink_usable(uplinks_get(uplinks, j), family) && proves(&gauges->of[j], dead);
+        if (proved)
+            dead->proved_us = dead->health.dead_us;
+        any = any || proved;
+    }
+    return any;
+}
+
+bool gauges_are_in_question(const struct gauges *gauges, const struct uplinks *uplinks,
+                            uint8_t family)
+{
+    for (size_t i = 0; i < uplinks_count(uplinks); i++) {
+        if (uplink_usable(uplinks_get(uplinks, i), family) && is_unproved(&gauges->of[i]))
+            return true;
+    }
+    return false;
+}
+
+uint32_t gauges_carriers(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family)
+{
+    uint32_t well = 0, spent = 0, dead = 0;
 
     for (size_t i = 0; i < uplinks_count(uplinks); i++) {
         const struct gauge *g = &gauges->of[i];
         if (!may_carry(g, uplinks_get(uplinks, i), family))
             continue;
-        if (gauge_verdict(g) == HEALTH_DEAD)
+        if (gauge_verdict(g) == HEALTH_DEAD && !is_unproved(g))
             dead |= UINT32_C(1) << i;
         else if (g->spent)
             spent |= UINT32_C(1) << i;
         else
-            alive |= UINT32_C(1) << i;
+            well |= UINT32_C(1) << i;
     }
-    *none_alive = !alive && !spent;
-    return alive ? alive : spent ? spent : dead;
+    return well ? well : spent ? spent : dead;
 }
 
 bool gauges_are_mute(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family)

@@ -26,6 +26,7 @@ struct gauge {
     bool welcomed;        /* likewise, and the concentrator itself answered, not its kernel alone */
     uint32_t rtt_us;      /* smoothed as in RFC 6298; 0: never measured */
     uint64_t welcomed_ms; /* when a trunk was last welcomed that began there; 0: never */
+    uint64_t proved_us;   /* the death that is not the concentrator's silence; 0: none */
     uint64_t outlived_us; /* the death, or refusal (when it began), a welcome has belied; 0: none */
     uint32_t starting;    /* trunks that dial there, or carry the first bytes of a flow */
     enum mptcp_truth mptcp;
@@ -80,12 +81,22 @@ bool gauges_look(struct gauges *gauges, const struct uplinks *uplinks, uint8_t f
 /* Whenever a capacity was measured: true when an uplink has become saturated, or is no more. */
 bool gauges_judge_saturation(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
                              uint64_t now_ms);
-/* Those that lead somewhere, for what goes by one alone: bit i for uplink i. One whose data budget
- * is used up is among them only where no other lives; or never, by its on_budget. Where all that
- * are usable are dead, as far as we know, it is rather the concentrator: then they are as good as
- * each other, and *none_alive is true. */
-uint32_t gauges_carriers(const struct gauges *gauges, const struct uplinks *uplinks, uint8_t family,
-                         bool *none_alive);
+/* Whenever an uplink was judged: true when a death is proved now to be an uplink's own. It is when
+ * another one has been answered since, for as long as that may be the concentrator alone that is
+ * silent. One that has come back meanwhile proves it a second later, for the concentrator may have
+ * been away, and comes back by one uplink a little before the others. A refusal proves what was 3 s
+ * before: a host that has just refused others is silent for about a second. Where probes are
+ * blocked there is nothing to wait for. */
+bool gauges_prove_deaths(struct gauges *gauges, const struct uplinks *uplinks, uint8_t family);
+/* One is dead, and that is not proved: those that live are to be asked. */
+bool gauges_are_in_question(const struct gauges *gauges, const struct uplinks *uplinks,
+                            uint8_t family);
+/* Those that lead somewhere, for what goes by one alone, and pays for each move: bit i for uplink
+ * i. Those that live, and those whose death is not proved. One whose data budget is used up is
+ * among them only where there is no other; or never, by its on_budget. Where there is none at all
+ * they are those that are usable. */
+uint32_t gauges_carriers(const struct gauges *gauges, const struct uplinks *uplinks,
+                         uint8_t family);
 /* By every usable uplink no word comes from the concentrator: neither answers to probes nor, where
  * none was ever answered, a welcome. Then it is rather the concentrator that is silent. (Subflows
  * join one that hangs all the same: its kernel lets them.) */

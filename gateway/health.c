@@ -519,6 +519,7 @@ void health_answered(struct health *h, uint64_t seq, uint64_t came_us)
     if (seq >= h->answered_seq)
         h->newest_rtt_us = rtt_us;
     h->answered_seq = max(h->answered_seq, seq);
+    h->carried_us = max(h->carried_us, p->sent_us);
     h->answered_us = now_us;
     h->resumed = false;
     count_lost(h, now_us);

@@ -82,8 +82,9 @@ struct health {
     uint64_t now_us;                           /* the latest */
     struct health_probe probes[HEALTH_PROBES]; /* by seq */
     uint64_t n_sent, first_sent_us;
-    uint64_t newest_seq, oldest_open_seq;     /* all before that are answered or counted */
-    uint64_t answered_seq, answered_us;       /* the newest probe, and the last time */
+    uint64_t newest_seq, oldest_open_seq; /* all before that are answered or counted */
+    uint64_t answered_seq, answered_us;   /* the newest probe, and the last time */
+    uint64_t carried_us; /* when it left: then, at the earliest, the uplink carried both ways */
     uint64_t refused_from_us, refused_us;     /* since when, and the last time; 0: never */
     uint64_t newest_rtt_us;                   /* of the newest one that was answered */
     uint64_t came_us;                         /* anything */

@@ -98,17 +98,14 @@ static uint64_t update_family(struct unproxied *u, uint8_t family, uint64_t now_
     struct following *f = &u->of[family == 6];
     size_t n = uplinks_count(u->uplinks);
     uint64_t again_ms;
-    bool none_alive;
-    uint32_t carriers = gauges_carriers(u->gauges, u->uplinks, family, &none_alive);
+    uint32_t carriers = gauges_carriers(u->gauges, u->uplinks, family);
 
     for (size_t i = 0; i < n; i++) {
         f->views[i].cost = uplinks_get(u->uplinks, i)->config->cost;
         f->views[i].rank = uplinks_get(u->uplinks, i)->config->rank;
         unproxied_note(&f->views[i], carriers & UINT32_C(1) << i, now_ms);
     }
-    /* The cheapest is taken at once then, though its silence was noticed first. */
-    int current = none_alive ? UNPROXIED_NONE : f->current;
-    int chosen = unproxied_choose(f->views, n, current, now_ms, &again_ms);
+    int chosen = unproxied_choose(f->views, n, f->current, now_ms, &again_ms);
     follow(u, family, chosen);
     return again_ms;
 }

@@ -49,8 +49,7 @@ struct vitals {
     struct event_base *base;
     const struct uplinks *uplinks;
     struct gauges *gauges;
-    vitals_changed *changed;
-    vitals_measured *measured;
+    const struct vitals_events *events;
     void *arg;
     const struct concentrator_entry *entry;
     uint16_t port;
@@ -129,7 +128,7 @@ static void measure(struct vital *v, uint64_t now_us)
 
     look.delay_us = (uint32_t)health_delay_us(health_of(v), now_us);
     if (v->counted && capacity_note(capacity_of(v), &look))
-        v->all->measured(v->all->arg);
+        v->all->events->measured(v->all->arg);
 }
 
 static void rest(struct vital *v)
@@ -139,7 +138,7 @@ static void rest(struct vital *v)
     v->counted = false;
     capacity_rest(capacity_of(v));
     if (!rested)
-        v->all->measured(v->all->arg);
+        v->all->events->measured(v->all->arg);
 }
 
 static void on_answered(void *arg, uint64_t seq, uint64_t age_us);
@@ -196,15 +195,6 @@ static uint64_t search_interval_us(const struct vital *v, uint64_t since_us, uin
                : DEAD_US;
 }
 
-static uint64_t dead_interval_us(const struct vital *v, uint64_t now_us)
-{
-    if (is_awake(v->all, now_us))
-        return one_lives(v->all) ? DEAD_US : SEARCH_US;
-    if (one_lives(v->all))
-        return DEAD_IDLE_US;
-    return search_interval_us(v, health_of(v)->dead_us, now_us);
-}
-
 static bool one_is_answered(const struct vitals *all)
 {
     for (size_t i = 0; i < uplinks_count(all->uplinks); i++) {
@@ -213,6 +203,21 @@ static bool one_is_answered(const struct vitals *all)
             return true;
     }
     return false;
+}
+
+/* Is it the concentrator? */
+static bool in_question(const struct vitals *all)
+{
+    return gauges_are_in_question(all->gauges, all->uplinks, all->entry->address.family);
+}
+
+static uint64_t dead_interval_us(const struct vital *v, uint64_t now_us)
+{
+    bool awake = is_awake(v->all, now_us);
+
+    if (one_is_answered(v->all))
+        return in_question(v->all) ? SEARCH_US : awake ? DEAD_US : DEAD_IDLE_US;
+    return awake ? SEARCH_US : search_interval_us(v, health_of(v)->dead_us, now_us);
 }
 
 static uint64_t refused_interval_us(const struct vital *v, uint64_t now_us)
@@ -235,6 +240,8 @@ static uint64_t interval_us(const struct vital *v, uint64_t now_us)
         return dead_interval_us(v, now_us);
     if (h->refused)
         return refused_interval_us(v, now_us);
+    if (in_question(v->all))
+        return DENSE_US;
     if (!awake)
         return idle_interval_us(v);
     return has_fallen_silent(v, now_us) ? DENSE_US : interval_by_traffic_us(v);
@@ -284,13 +291,16 @@ static void judge(struct vital *v, bool refused_before, uint64_t now_us)
     bool doubtful = h->doubtful;
 
     h->needed = !one_lives(v->all);
-    if (!health_look(h, now_us) && h->refused == refused_before)
+    bool changed = health_look(h, now_us) || h->refused != refused_before;
+    if (gauges_prove_deaths(v->all->gauges, v->all->uplinks, v->all->entry->address.family))
+        v->all->events->proved(v->all->arg);
+    if (!changed)
         return;
-    if (h->verdict == HEALTH_DEAD && before != HEALTH_DEAD && !one_lives(v->all))
+    if ((h->verdict == HEALTH_DEAD) != (before == HEALTH_DEAD))
         ask_all(v->all);
     if (h->doubtful && !doubtful)
         v->probed_us = 0; /* the next answer tells: ask at once */
-    v->all->changed(v->all->arg, v->uplink, before, doubtful);
+    v->all->events->changed(v->all->arg, v->uplink, before, doubtful);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -383,7 +393,7 @@ static void begin_anew(struct vital *v)
     health_init(h);
     bind_prober(v);
     if (h->verdict != before || doubtful)
-        v->all->changed(v->all->arg, v->uplink, before, doubtful);
+        v->all->events->changed(v->all->arg, v->uplink, before, doubtful);
 }
 
 static void on_rebind(evutil_socket_t fd, short what, void *arg)
@@ -451,18 +461,14 @@ void vitals_compare(struct vitals *all, bool compare)
 }
 
 int vitals_new(struct vitals **out, struct event_base *base, const struct uplinks *uplinks,
-               struct gauges *gauges, vitals_changed *changed, vitals_measured *measured, void *arg)
+               struct gauges *gauges, const struct vitals_events *events, void *arg)
 {
     struct vitals *all = calloc(1, sizeof(*all));
 
     if (!all)
         return -ENOMEM;
-    *all = (struct vitals){.base = base,
-                           .uplinks = uplinks,
-                           .gauges = gauges,
-                           .changed = changed,
-                           .measured = measured,
-                           .arg = arg};
+    *all = (struct vitals){
+        .base = base, .uplinks = uplinks, .gauges = gauges, .events = events, .arg = arg};
     all->rebind = event_new(base, -1, 0, on_rebind, all);
     if (!all->rebind) {
         vitals_free(all);

@@ -10,9 +10,10 @@
  * second, or every 5 s: 17 or 3.4 MB, were it all day.
  *
  * A dead one is asked every half second, or every 2 s while no flow carries anything. While none
- * lives it is every 100 ms for a minute, then every half second, unless its data costs. Likewise
- * while the concentrator's host refuses probes by all that live; where others are answered, one
- * whose provider rejects UDP is asked every 2 s. */
+ * is answered it is every 100 ms for a minute, then every half second, unless its data costs.
+ * Likewise while the concentrator's host refuses probes by all that live; where others are
+ * answered, one whose provider rejects UDP is asked every 2 s. As long as a death may be the
+ * concentrator's, the dead are asked every 100 ms, and those that live every 50. */
 #ifndef GATEWAY_VITALS_H
 #define GATEWAY_VITALS_H
 
@@ -29,13 +30,16 @@ struct vitals;
 typedef void vitals_changed(void *arg, uint32_t uplink, enum health_verdict before,
                             bool doubtful_before);
 
-/* What an uplink carries has been measured anew (gateway/capacity.h). From the event loop. */
-typedef void vitals_measured(void *arg);
+/* The owner's, all from the event loop. */
+struct vitals_events {
+    vitals_changed *changed;
+    void (*measured)(void *arg); /* what an uplink carries, anew (gateway/capacity.h) */
+    void (*proved)(void *arg);   /* that a death is an uplink's own (gauges_prove_deaths()) */
+};
 
 /* Nobody is asked yet. Returns 0, or -errno. All that is given must outlive it. */
 int vitals_new(struct vitals **out, struct event_base *base, const struct uplinks *uplinks,
-               struct gauges *gauges, vitals_changed *changed, vitals_measured *measured,
-               void *arg);
+               struct gauges *gauges, const struct vitals_events *events, void *arg);
 void vitals_free(struct vitals *vitals); /* NULL is fine */
 
 /* Probes go to that concentrator from now on (port: where it answers them; 0: it does not). entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import socket
 import struct
 import threading
@@ -193,6 +194,74 @@ def test_the_main_table_and_what_a_user_put_there(family):
         bond.stop_gateway()
         assert main_table(lab.router) == before
         assert ours(lab.router) == []
+
+
+def ways(bond: Bonded) -> List[str]:
+    """All that were taken so far, over IPv4."""
+    return re.findall(r"IPv4 follows uplink=(\w+)", bond.gateway.output())
+
+
+def wait_for_states(bond: Bonded, *states: str) -> None:
+    wait_for(lambda: tuple(u["state"] for u in bond.status()["uplinks"]) == states, 30,
+             f"uplinks {states}")
+
+
+def test_one_falls_silent():
+    """Nobody says so; but the other one is answered meanwhile."""
+    with Lab() as lab, Bonded(lab) as bond, Echo(lab.destinations[0], socket.AF_INET) as echo:
+        wait_for_states(bond, "up", "up")
+        lab.uplink("dsl").drop("both")
+        # Idle, it is asked every 10 s. It is left as soon as that is known.
+        wait_for_states(bond, "dead", "up")
+        wait_for_way(lab, [lab.client], echo, socket.AF_INET, "lte", 0.5 * SLACK)
+        assert ways(bond) == ["dsl", "lte"]
+
+
+def test_all_fall_silent():
+    """The whole VPS is away for a while. None is better than the other then, or when it comes back,
+    by one of them a little before the other: what goes direct meanwhile is not moved, which would
+    end it."""
+    with Lab() as lab, Bonded(lab) as bond, Echo(lab.destinations[0], socket.AF_INET) as echo:
+        wait_for_states(bond, "up", "up")
+        for _ in range(4):
+            lab.vps.run(["nft", "add table inet away; add chain inet away input "
+                         "{ type filter hook input priority 0; policy drop; }"])
+            wait_for_states(bond, "dead", "dead")
+            assert way(lab, lab.client, echo, socket.AF_INET) == "dsl"
+            lab.vps.run(["nft", "delete table inet away"])
+            wait_for_states(bond, "up", "up")
+        assert ways(bond) == ["dsl"]
+
+
+def silence(host: Host, *towards: str) -> None:
+    """No ICMP error of the host's leaves it for these addresses; towards any other one, they do."""
+    drops = "".join(f"ip daddr {address} icmp type destination-unreachable drop\n"
+                    for address in towards)
+    host.run(["nft", "-f", "-"], input=(
+        "table inet silent { chain c { type filter hook output priority 0; }; }\n"
+        "flush table inet silent\n"
+        f"table inet silent {{ chain c {{ {drops} }}\n }}\n"))
+
+
+def test_the_concentrator_is_killed_again_and_again():
+    """Its host refuses six probes from an address, and then one a second: killed once more, it leaves
+    the uplinks without a word for a moment, in which they look dead, and then refuses one before the
+    other. That is no reason to move; but it is when the other stays silent."""
+    with Lab() as lab, Bonded(lab) as bond, Echo(lab.destinations[0], socket.AF_INET) as echo:
+        wait_for_states(bond, "up", "up")
+        dsl, lte = (uplink.address for uplink in lab.uplinks)
+        silence(lab.vps, dsl, lte)
+        bond.kill_concentrator()
+        wait_for_states(bond, "dead", "dead")
+        silence(lab.vps, dsl)
+        wait_for_states(bond, "dead", "up")
+        silence(lab.vps)
+        wait_for_states(bond, "up", "up")
+        assert way(lab, lab.client, echo, socket.AF_INET) == "dsl"
+        assert ways(bond) == ["dsl"]
+        lab.uplink("dsl").drop("both")
+        wait_for_states(bond, "dead", "up")
+        wait_for_way(lab, [lab.client], echo, socket.AF_INET, "lte", 6 * SLACK)
 
 
 def test_killed():

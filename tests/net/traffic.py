@@ -404,8 +404,7 @@ def tell_where_from(connection: socket.socket) -> None:
 
 
 def way_of(lab: Lab) -> str:
-    """Which way a new connection of the LAN takes: "bond", or "direct" by an uplink: whichever is taken
-    for the best, and while a concentrator dies they all look dead for a moment."""
+    """Which way a new connection of the LAN takes: "bond", or "direct" by an uplink."""
     names = {lab.vps.address: "bond", **{uplink.address: "direct" for uplink in lab.uplinks}}
     with Server(lab.destinations[0], tell_where_from) as server, \
             connect(lab.client, lab.destinations[0].address, server.port) as client:

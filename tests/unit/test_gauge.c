@@ -507,33 +507,156 @@ static void truths_have_names(void **state)
     assert_string_equal(mptcp_truth_name(MPTCP_STRIPPED), "stripped");
 }
 
-/* What goes by one uplink alone: one beyond its budget only where no other lives, or never. */
+#define SECOND_US 1000000
+
+/* Three of them, all answered by a probe that left at 1 s. */
+struct house {
+    struct uplink_config configs[3];
+    struct uplinks uplinks;
+    struct gauges gauges;
+};
+
+static void fill(struct house *h)
+{
+    *h = (struct house){.uplinks.n = 3};
+    for (size_t i = 0; i < 3; i++) {
+        h->uplinks.of[i].config = &h->configs[i];
+        h->uplinks.of[i].v4.usable = true;
+        h->gauges.of[i].health.verdict = HEALTH_UP;
+        h->gauges.of[i].health.answered_us = h->gauges.of[i].health.carried_us = SECOND_US;
+    }
+}
+
+static void kill(struct house *h, size_t i, uint64_t at_us)
+{
+    h->gauges.of[i].health.verdict = HEALTH_DEAD;
+    h->gauges.of[i].health.dead_us = at_us;
+}
+
+static uint32_t carriers(const struct house *h)
+{
+    return gauges_carriers(&h->gauges, &h->uplinks, 4);
+}
+
+static bool prove(struct house *h)
+{
+    return gauges_prove_deaths(&h->gauges, &h->uplinks, 4);
+}
+
+static bool in_question(const struct house *h)
+{
+    return gauges_are_in_question(&h->gauges, &h->uplinks, 4);
+}
+
+/* What goes by one uplink alone: one beyond its budget only where there is no other, or never. */
 static void carriers_and_budgets(void **state)
 {
-    static struct uplink_config configs[3];
-    struct uplinks uplinks = {.n = 3};
-    struct gauges gauges = {0};
-    bool none_alive;
+    struct house h;
 
+    fill(&h);
+    h.gauges.of[1].spent = h.gauges.of[2].spent = true;
+    h.configs[2].on_budget = ON_BUDGET_OFF;
+    assert_int_equal(carriers(&h), 1);
+    kill(&h, 0, 2 * SECOND_US);
+    assert_int_equal(carriers(&h), 1);
+    h.gauges.of[0].proved_us = 2 * SECOND_US;
+    assert_int_equal(carriers(&h), 2);
+    kill(&h, 1, 2 * SECOND_US);
+    h.gauges.of[1].proved_us = 2 * SECOND_US;
+    assert_int_equal(carriers(&h), 3);
+    h.uplinks.of[0].v4.usable = h.uplinks.of[1].v4.usable = false;
+    assert_int_equal(carriers(&h), 0);
+    h.gauges.of[2].spent = false;
+    assert_int_equal(carriers(&h), 4);
+}
+
+/* The concentrator is gone: one after the other falls silent, and none is worse than another. */
+static void a_silence_of_all_proves_nothing(void **state)
+{
+    struct house h;
+
+    fill(&h);
+    assert_false(in_question(&h));
     for (size_t i = 0; i < 3; i++) {
-        uplinks.of[i].config = &configs[i];
-        uplinks.of[i].v4.usable = true;
-        gauges.of[i].health.verdict = HEALTH_UP;
-        gauges.of[i].health.answered_us = 1;
+        kill(&h, i, 2 * SECOND_US + i);
+        assert_false(prove(&h));
+        assert_int_equal(carriers(&h), 7);
+        assert_true(in_question(&h));
     }
-    gauges.of[1].spent = gauges.of[2].spent = true;
-    configs[2].on_budget = ON_BUDGET_OFF;
-    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 1);
-    gauges.of[0].health.verdict = HEALTH_DEAD;
-    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 2);
-    assert_false(none_alive);
-    gauges.of[1].health.verdict = HEALTH_DEAD;
-    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 3);
-    assert_true(none_alive);
-    uplinks.of[0].v4.usable = uplinks.of[1].v4.usable = false;
-    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 0);
-    gauges.of[2].spent = false;
-    assert_int_equal(gauges_carriers(&gauges, &uplinks, 4, &none_alive), 4);
+}
+
+static void one_that_is_answered_proves_the_death_of_another(void **state)
+{
+    struct house h;
+
+    fill(&h);
+    kill(&h, 0, 2 * SECOND_US);
+    h.gauges.of[1].health.carried_us = 2 * SECOND_US - 1; /* the answer may come later */
+    assert_false(prove(&h));
+    h.gauges.of[1].health.carried_us++;
+    assert_true(prove(&h));
+    assert_false(prove(&h)); /* once */
+    assert_false(in_question(&h));
+    assert_int_equal(carriers(&h), 6);
+    kill(&h, 1, 3 * SECOND_US); /* it, too, and who knows of what */
+    kill(&h, 2, 3 * SECOND_US);
+    assert_false(prove(&h));
+    assert_int_equal(carriers(&h), 6);
+    kill(&h, 0, 4 * SECOND_US); /* it was back in between: another death */
+    assert_int_equal(carriers(&h), 7);
+}
+
+/* It comes back to one uplink first. */
+static void the_concentrator_was_away(void **state)
+{
+    struct house h;
+
+    fill(&h);
+    h.uplinks.of[2].v4.usable = false;
+    kill(&h, 0, 2 * SECOND_US);
+    kill(&h, 1, 2 * SECOND_US);
+    h.gauges.of[1].health.verdict = HEALTH_UP;
+    h.gauges.of[1].health.returned_us = h.gauges.of[1].health.carried_us = 9 * SECOND_US;
+    assert_false(prove(&h));
+    h.gauges.of[1].health.carried_us = 10 * SECOND_US;
+    h.gauges.of[0].health.returning = true;
+    assert_false(prove(&h));
+    assert_int_equal(carriers(&h), 3);
+    h.gauges.of[0].health.returning = false;
+    assert_true(prove(&h));
+    assert_int_equal(carriers(&h), 2);
+}
+
+/* Its host refuses one probe a second, and is silent to the rest. */
+static void a_refusal_proves_little(void **state)
+{
+    struct house h;
+
+    fill(&h);
+    kill(&h, 0, 2 * SECOND_US);
+    h.gauges.of[1].health.refused = true;
+    h.gauges.of[1].health.refused_us = 5 * SECOND_US - 1;
+    assert_false(prove(&h));
+    h.gauges.of[1].health.refused_us++;
+    assert_true(prove(&h));
+}
+
+/* It will never be answered. */
+static void one_whose_probes_are_blocked_proves_it_at_once(void **state)
+{
+    struct house h;
+
+    fill(&h);
+    h.gauges.of[1] = (struct gauge){.tcp_works = true, .health.verdict = HEALTH_DEAD};
+    h.uplinks.of[2].v4.usable = false;
+    kill(&h, 0, 2 * SECOND_US);
+    assert_true(prove(&h));
+    assert_int_equal(carriers(&h), 2);
+    fill(&h);
+    kill(&h, 0, 2 * SECOND_US);
+    h.gauges.of[1].health.carried_us = 2 * SECOND_US;
+    h.uplinks.of[1].v4.usable = false; /* it is down: its word is an old one */
+    assert_false(prove(&h));
 }
 
 int main(void)
@@ -560,6 +683,11 @@ int main(void)
         cmocka_unit_test(the_saturated_need_help),
         cmocka_unit_test(truths_have_names),
         cmocka_unit_test(carriers_and_budgets),
+        cmocka_unit_test(a_silence_of_all_proves_nothing),
+        cmocka_unit_test(one_that_is_answered_proves_the_death_of_another),
+        cmocka_unit_test(the_concentrator_was_away),
+        cmocka_unit_test(a_refusal_proves_little),
+        cmocka_unit_test(one_whose_probes_are_blocked_proves_it_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

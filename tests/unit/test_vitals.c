@@ -284,7 +284,7 @@ static void on_changed(void *arg, uint32_t uplink, enum health_verdict before, b
         vitals_aim(aim_anew, &other, 7172);
 }
 
-static unsigned n_measured;
+static unsigned n_measured, n_proved;
 
 static void on_measured(void *arg)
 {
@@ -292,10 +292,18 @@ static void on_measured(void *arg)
     n_measured++;
 }
 
+static void on_proved(void *arg)
+{
+    assert_ptr_equal(arg, &gauges);
+    n_proved++;
+}
+
+static const struct vitals_events events = {on_changed, on_measured, on_proved};
+
 static int start(void **state)
 {
     now_us = 5000 * SECOND;
-    n_changes = n_made = n_measured = 0;
+    n_changes = n_made = n_measured = n_proved = 0;
     make_error = 0;
     aim_anew = NULL;
     memset(refused, 0, sizeof(refused));
@@ -306,7 +314,7 @@ static int start(void **state)
             (struct uplink){.config = &configs[i], .index = (uint32_t)i, .v4.usable = true};
     }
     base = event_base_new();
-    return vitals_new(&vitals, base, &uplinks, &gauges, on_changed, on_measured, &gauges);
+    return vitals_new(&vitals, base, &uplinks, &gauges, &events, &gauges);
 }
 
 static int end(void **state)
@@ -727,6 +735,34 @@ static void they_are_searched_densely_while_none_lives(void **state)
     assert_in_range(sent_in(METERED, 10 * SECOND, false), 4, 6);
 }
 
+/* Others that are quiet are asked at once whether it is the concentrator. */
+static void a_death_is_proved_by_the_others(void **state)
+{
+    be_up();
+    pass(20 * SECOND);
+    until_just_asked(1);
+    set_cut(0, true);
+    until_just_asked(0);
+    while (health(0)->verdict != HEALTH_DEAD)
+        pass(MS);
+    assert_int_equal(n_proved, 0);
+    pass(100 * MS);
+    assert_int_equal(n_proved, 1);
+    assert_in_range(sent_in(1, 100 * SECOND, false), 9, 12); /* and no more then */
+    set_cut(0, false);
+    pass(5 * SECOND);
+    n_proved = 0;
+    for (size_t i = 0; i < N; i++)
+        set_cut(i, true);
+    pass(200 * SECOND);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(health(i)->verdict, HEALTH_DEAD);
+        set_cut(i, false);
+    }
+    pass(60 * SECOND);
+    assert_int_equal(n_proved, 0);
+}
+
 static void one_that_returns_is_asked_densely(void **state)
 {
     be_up();
@@ -886,6 +922,7 @@ int main(void)
         TEST(a_lost_probe_is_forgiven),
         TEST(the_dead_are_searched),
         TEST(they_are_searched_densely_while_none_lives),
+        TEST(a_death_is_proved_by_the_others),
         TEST(one_that_returns_is_asked_densely),
         TEST(a_concentrator_that_was_killed_is_searched),
         TEST(one_that_is_refused_no_more_is_dead),
