@@ -77,6 +77,7 @@ struct session_group {
     struct event *reaper;
     struct netlink *diag; /* NULL: there is none to be had */
     struct event *sweep;  /* for relics */
+    size_t n_swept;       /* so far, in this round */
     bool draining, retired;
     session_group_drained *drained; /* until it has been called */
     void *arg;

@@ -7,9 +7,11 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "concentrator/relics.h"
 #include "concentrator/session.h"
 #include "tests/unit/concentrator_fixture.h"
 #include "core/clock.h"
@@ -296,6 +298,70 @@ static void the_group_may_go_at_any_time(void **state)
     hang_up(&g);
 }
 
+/* In place of concentrator/relics.c. */
+static unsigned n_looks;
+
+void relics_clear(struct netlink *diag, int fd)
+{
+    n_looks++;
+}
+
+#define FLOWS 70u
+
+static struct concentrator_config *roomy_config(void)
+{
+    struct concentrator_config *config = fixture_config(1);
+
+    config->peers[0].max_flows = config->max_pending_dials = config->max_warm = FLOWS;
+    config->n_allow_destinations = 1;
+    config->allow_destinations = calloc(1, sizeof(struct cidr));
+    assert_int_equal(cidr_parse(config->allow_destinations, "127.0.0.1"), 0);
+    return config;
+}
+
+static void open_flow(struct fixture *f, struct gateway *g, const struct addr *to)
+{
+    uint8_t payload[OPEN_MAX], connected = OPENED_CONNECTED;
+
+    assert_int_equal(greet(f, g).type, REPLY_WELCOME);
+    send_record(g, RECORD_OPEN, payload, open_write(OPEN_SEALED, to, payload));
+    expect_record(f, g, RECORD_OPENED, &connected, 1);
+}
+
+/* Each flow is looked at, but others do not wait until all have been. */
+static void relics_are_looked_for_in_many_turns(void **state)
+{
+    struct fixture *f = *state;
+    struct gateway gateways[FLOWS];
+    struct peers *now;
+    struct addr to;
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    unsigned turns = 0;
+
+    assert_int_equal(peers_new(&now, roomy_config(), f->peers), 0);
+    session_group_reload(f->group, now);
+    peers_unref(now);
+    assert_int_equal(bind(listener, (struct sockaddr *)&any, sizeof(any)), 0);
+    assert_int_equal(listen(listener, FLOWS), 0);
+    assert_int_equal(addr_of_socket(&to, listener), 0);
+    n_looks = 0;
+    for (size_t i = 0; i < FLOWS; i++)
+        open_flow(f, &gateways[i], &to);
+    for (uint64_t end = clock_now_ms() + 20000; n_looks < FLOWS; turns++) {
+        unsigned before = n_looks;
+        assert_true(clock_now_ms() < end);
+        event_base_loop(f->base, EVLOOP_ONCE);
+        assert_in_range(n_looks - before, 0, 32);
+    }
+    assert_true(turns >= 3);
+    assert_int_equal(n_looks, FLOWS);
+    for (size_t i = 0; i < FLOWS; i++)
+        hang_up(&gateways[i]);
+    run_until_count(f, 0);
+    close(listener);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -308,6 +374,7 @@ int main(void)
         TEST(a_removed_gateway_takes_its_sessions_along),
         TEST(draining_ends_what_waits_and_refuses_what_comes),
         TEST(the_group_may_go_at_any_time),
+        TEST(relics_are_looked_for_in_many_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
