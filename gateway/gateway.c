@@ -448,15 +448,20 @@ static void on_flow_closed(void *arg, struct flow *flow, bool failed)
     event_active(g->reaper, 0, 0);
 }
 
-static void on_reap(evutil_socket_t fd, short what, void *arg)
+static void free_flows(struct list *flows)
 {
-    struct gateway *g = arg;
-
-    list_each(node, &g->dead)
+    list_each(node, flows)
     {
         list_remove(node);
         flow_free(flow_of_node(node));
     }
+}
+
+static void on_reap(evutil_socket_t fd, short what, void *arg)
+{
+    struct gateway *g = arg;
+
+    free_flows(&g->dead);
     if (g->totals.active > 0)
         return;
     event_del(g->sampler);
@@ -1054,16 +1059,8 @@ static int stop(struct gateway *g)
 {
     if (g->guard)
         set_interception(g, INTERCEPT_NONE); /* clients of flows that are reset now may go direct */
-    list_each(node, &g->flows)
-    {
-        list_remove(node);
-        flow_free(flow_of_node(node));
-    }
-    list_each(node, &g->dead)
-    {
-        list_remove(node);
-        flow_free(flow_of_node(node));
-    }
+    free_flows(&g->flows);
+    free_flows(&g->dead);
     ledger_free(g->ledger);
     truth_free(g->truth);
     concentrators_free(g->concentrators);

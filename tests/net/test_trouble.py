@@ -155,17 +155,6 @@ def test_mptcp_is_off_on_the_vps():
         transfer_over_tcp(lab, bond)
 
 
-def test_mptcp_is_stripped_on_every_uplink():
-    """Carriers' middleboxes do that. Status says so, and flows still work, on one uplink."""
-    with Lab() as lab, Bonded(lab, start=False) as bond:
-        for uplink in lab.uplinks:
-            uplink.set(strip_mptcp=True)
-        bond.start_concentrator()
-        bond.start_gateway()
-        transfer_over_tcp(lab, bond)
-        assert "stripped" in {uplink["mptcp"] for uplink in bond.status()["uplinks"]}
-
-
 def test_mptcp_is_stripped_on_one_uplink():
     """The nearer one. Flows begin on the other, where bonding is possible at all."""
     with Lab() as lab, Bonded(lab, start=False) as bond:
