@@ -782,6 +782,26 @@ static void set_refused(bool refuses)
         lines[i].refused = refuses;
 }
 
+/* Two uplinks behind one address share its refusals, one a second: the one that got none looks
+ * dead, and must have a chance of the next. */
+static void one_that_was_not_refused_is_asked_as_often(void **state)
+{
+    be_up();
+    until_just_asked(1);
+    set_refused(true);
+    set_cut(0, true);
+    pass(15 * SECOND);
+    assert_true(health(1)->refused);
+    assert_int_equal(health(0)->verdict, HEALTH_DEAD);
+    assert_in_range(sent_in(0, 10 * SECOND, false), 98, 102);
+    assert_in_range(sent_in(1, 10 * SECOND, false), 98, 102);
+    set_cut(0, false);
+    pass(200 * MS);
+    assert_true(health(0)->refused);
+    pass(4 * SECOND);
+    assert_int_equal(health(0)->verdict, HEALTH_UP);
+}
+
 /* The concentrator is killed: no uplink dies, and its return is noticed as soon as that of the last
  * uplink would be. */
 static void a_concentrator_that_was_killed_is_searched(void **state)
@@ -923,6 +943,7 @@ int main(void)
         TEST(the_dead_are_searched),
         TEST(they_are_searched_densely_while_none_lives),
         TEST(a_death_is_proved_by_the_others),
+        TEST(one_that_was_not_refused_is_asked_as_often),
         TEST(one_that_returns_is_asked_densely),
         TEST(a_concentrator_that_was_killed_is_searched),
         TEST(one_that_is_refused_no_more_is_dead),
