@@ -23,12 +23,14 @@
 #define WAITS_US 100000u
 #define STANDSTILL_US 20000u
 #define WAIT_MAX_US 1000000u
-#define ALLOWANCE_US 40000u
+#define ALLOWANCE_US 35000u
+/* The kernel's packet scheduler stays with a path for so much (MPTCP_SEND_BURST_SIZE). */
+#define BURST (64u << 10)
 #define ALLOWANCE_MAX_US 2000000u
 /* Round trips that are longer by so much, for so long, are not our doing. */
 #define EXCESS_US 15000u
 #define EXCESS_PATIENCE_US 300000u
-/* By so much of what is beyond 40 ms at every look: most of it in five seconds. */
+/* By so much of what is beyond the least at every look: most of it in five seconds. */
 #define SHRINKS_BY 256
 /* A change of one in so many is not worth a system call. */
 #define SMALL_STEP 32
@@ -81,18 +83,18 @@ static void note_rate(struct sendroom *r, const struct sendroom_view *v)
     uint64_t elapsed_us = v->now_us - r->span_us, rate;
 
     r->span_used = r->span_used && is_used(r, v);
-    if (r->span_us && v->delivered >= r->span_delivered && elapsed_us < SPAN_US)
+    if (r->span_us && v->acked >= r->span_acked && elapsed_us < SPAN_US)
         return;
     /* Nor does a pause. */
-    if (r->span_us && v->delivered >= r->span_delivered && elapsed_us <= 5 * SPAN_US) {
-        rate = (v->delivered - r->span_delivered) * 1000000 / elapsed_us;
+    if (r->span_us && v->acked >= r->span_acked && elapsed_us <= 5 * SPAN_US) {
+        rate = (v->acked - r->span_acked) * 1000000 / elapsed_us;
         if (r->span_used || rate > best_rate(r)) {
             r->newest = (r->newest + 1) % SENDROOM_RATES;
             r->rates[r->newest] = rate;
         }
     }
     r->span_us = v->now_us;
-    r->span_delivered = v->delivered;
+    r->span_acked = v->acked;
     r->span_used = true;
 }
 
@@ -109,6 +111,15 @@ static bool is_not_ours(const struct sendroom *r, const struct sendroom_view *v)
     return rate >= best - best / 8 && rate < best - best / SMALL_STEP;
 }
 
+/* How long a round trip may take for what is held: what is under way is the rate times that. */
+static uint64_t explained_us(const struct sendroom *r, const struct sendroom_view *v)
+{
+    uint64_t rate = r->rates[r->newest];
+
+    return (uint64_t)v->unloaded_us + r->allowance_us +
+           (rate ? (uint64_t)v->paths * BURST * 1000000 / rate : 0);
+}
+
 /* It grows a little too far: a rate is only what was asked for, and where others ask for more all
  * the time, one who never does ends with nothing. */
 static void settle_allowance(struct sendroom *r, const struct sendroom_view *v)
@@ -116,10 +127,10 @@ static void settle_allowance(struct sendroom *r, const struct sendroom_view *v)
     uint32_t least_us = least_allowance(v);
     if (r->allowance_us < least_us)
         r->allowance_us = least_us;
-    uint64_t explained_us = (uint64_t)v->unloaded_us + r->allowance_us;
-    uint64_t slack_us = EXCESS_US + explained_us / SMALL_STEP;
+    uint64_t most_us = explained_us(r, v);
+    uint64_t slack_us = EXCESS_US + most_us / SMALL_STEP;
 
-    if (v->round_trip_us <= explained_us + slack_us) {
+    if (v->round_trip_us <= most_us + slack_us) {
         r->excess_us = r->lowered_us = 0;
         r->allowance_us -= (r->allowance_us - least_us) / SHRINKS_BY;
     } else if (r->excess_us == 0) {
@@ -143,13 +154,18 @@ static void note_lowered(struct sendroom *r, const struct sendroom_view *v)
     r->lowered_us = v->now_us;
 }
 
+static uint64_t room_for(uint64_t rate, const struct sendroom_view *v, uint64_t time_us)
+{
+    return rate * time_us / 1000000 + (uint64_t)v->paths * BURST;
+}
+
 static uint32_t wanted(const struct sendroom *r, const struct sendroom_view *v, bool queues)
 {
     uint64_t time_us = (uint64_t)v->unloaded_us + r->allowance_us;
 
     if (!queues && time_us < 2ull * v->round_trip_us)
         time_us = 2ull * v->round_trip_us;
-    return clamp(best_rate(r) * time_us / 1000000);
+    return clamp(room_for(best_rate(r), v, time_us));
 }
 
 /* True when a path has gone. */
@@ -218,11 +234,9 @@ uint32_t sendroom_grow(struct sendroom *r, const struct sendroom_view *v)
 
 uint32_t sendroom_left(const struct sendroom *r, uint32_t under_way)
 {
-    uint64_t most = (uint64_t)r->bytes + r->bytes / 3;
-
     if (r->bytes == 0)
         return UINT32_MAX;
-    return under_way < most ? (uint32_t)(most - under_way) : 0;
+    return under_way < r->bytes ? r->bytes - under_way : 0;
 }
 
 uint32_t sendroom_wait_us(const struct sendroom *r, uint64_t now_us)
@@ -246,6 +260,7 @@ static void view_paths(int fd, struct sendroom_view *v)
     for (int i = 0; i < n; i++) {
         const struct mptcp_subflow *s = &subflows[i];
         v->paths += s->tcp_state == TCP_ESTABLISHED;
+        v->acked += s->tx_bytes;
         if (s->tcp_state != TCP_ESTABLISHED || s->last_sent_ms >= USED_MS)
             continue;
         if (s->min_rtt_us != UINT32_MAX && s->min_rtt_us > v->unloaded_us)

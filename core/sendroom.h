@@ -5,13 +5,18 @@
  * held to
  *
  *     the rate of the last two seconds * (the longest unloaded round trip, likewise + an allowance)
+ *     + 64 KiB for each path
  *
- * and a third more (sendroom_left()); the allowance is 40 ms, or half of that
- * round trip. Where round trips stay
- * longer although we hold back, the queue is not ours (other traffic, a radio that delivers in
- * bursts), and holding back would only give the path away: then the allowance grows to what is
- * seen, and a little more. It always shrinks again, most of it in five seconds: a queue that is
- * ours shrinks with it, and another one makes it grow again.
+ * The rate is that of the subflows: what arrives in order pauses where something is lost, and then
+ * comes all at once. 64 KiB is what the kernel's packet scheduler gives to one path before it looks
+ * at the others, which must not run dry meanwhile: 50 ms of 10 Mb/s. The allowance is 35 ms, or
+ * half of the round trip. (A bond of 50 and 60 Mb/s carries 98 % of the sum with it, one of 10 and
+ * 20 Mb/s 97; with half as much again a queue of 100 ms overflows now and then.)
+ *
+ * Where round trips stay longer although we hold back, the queue is not ours (other traffic, a
+ * radio that delivers in bursts), and holding back would only give the path away: then the
+ * allowance grows to what is seen, and a little more. It always shrinks again, most of it in five
+ * seconds: a queue that is ours shrinks with it, and another one makes it grow again.
  *
  * A path that becomes slower looks like a queue of others at first, and to grow there would build a
  * queue of seconds. So the allowance grows only where round trips are too long for 300 ms and the
@@ -43,10 +48,10 @@
 #define SENDROOM_RATES 10 /* each of a fifth of a second */
 
 struct sendroom {
-    uint64_t looked_us;               /* 0: never */
-    uint64_t span_us, span_delivered; /* where the current rate's span began */
-    bool span_used;                   /* its room, all the time */
-    uint64_t rates[SENDROOM_RATES];   /* bytes/s, of the last spans */
+    uint64_t looked_us;             /* 0: never */
+    uint64_t span_us, span_acked;   /* where the current rate's span began */
+    bool span_used;                 /* its room, all the time */
+    uint64_t rates[SENDROOM_RATES]; /* bytes/s, of the last spans */
     unsigned newest;
     uint32_t paths;
     uint32_t allowance_us;
@@ -61,10 +66,11 @@ struct sendroom {
 
 struct sendroom_view {
     uint64_t now_us;
-    uint64_t delivered;     /* bytes that have arrived, since the beginning */
-    uint32_t under_way;     /* bytes that were written and have not arrived */
-    uint32_t unloaded_us;   /* the longest of the least round trips of those that carried something
-                             * in the last two seconds; 0: unknown */
+    uint64_t delivered;   /* bytes that have arrived, since the beginning */
+    uint64_t acked;       /* likewise on the subflows, added up: no pauses, no bursts after them */
+    uint32_t under_way;   /* bytes that were written and have not arrived */
+    uint32_t unloaded_us; /* the longest of the least round trips of those that carried something
+                           * in the last two seconds; 0: unknown */
     uint32_t round_trip_us; /* the longest of the smoothed ones, of those that do now */
     uint32_t paths;         /* how many there are */
     uint32_t in_subflows;   /* bytes that were sent and not acknowledged there */
@@ -77,11 +83,9 @@ uint32_t sendroom_decide(struct sendroom *room, const struct sendroom_view *view
 /* After the decision: the send buffer that it is to have; 0: as it is. */
 uint32_t sendroom_grow(struct sendroom *room, const struct sendroom_view *view);
 
-/* How much may be written now, with so much under way; UINT32_MAX: any amount. A third more than
- * was decided: the rate is one that was seen, with pauses in it. (A bond of 50 and 60 Mb/s, which
- * carries 97 to 98 % of the sum, stands still for 140 to 200 ms when a path dies. Held by the size
- * of the send buffer it did as long only where it carried less: that lets a sender who has filled
- * it write again when a third is free.) */
+/* How much may be written now, with so much under way; UINT32_MAX: any amount. (Held by the size of
+ * the send buffer instead, a sender who has filled it may write again only when a third is free.)
+ */
 uint32_t sendroom_left(const struct sendroom *room, uint32_t under_way);
 /* Less than this is not worth a write: wait, and ask again. */
 #define SENDROOM_STROKE (16u << 10)
