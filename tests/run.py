@@ -423,7 +423,7 @@ def run_kernels(runner: Runner) -> None:
 STEPS: Dict[str, Callable[[Runner], None]] = {
     "lint": run_lint, "unit": run_unit, "portable": run_portable, "cross": run_cross,
     "fuzz": run_fuzz, "coverage": run_coverage, "net": run_net, "openwrt": run_openwrt,
-    "demo": program("demo", "deploy/demo", "--seconds", 5),
+    "demo": program("demo", "deploy/demo"),
     "bench": program("bench", "tests/bench/run"),
     "heal": program("heal", "tests/bench/heal"),
     "scenarios": program("scenarios", "tests/bench/scenarios", "--json", LOGS / "scenarios.json"),
