@@ -324,8 +324,7 @@ def run_net(runner: Runner) -> None:
     measured = [ROOT / "tests/net" / f"test_{name}.py" for name in MEASURED]
     others = set((ROOT / "tests/net").glob("test_*.py")) - set(measured)
     runner.run("net: speed and stalls", read_pytest, *PYTEST, *measured, **environment)
-    runner.run("net: calls that fail", read_pytest, *PYTEST, ROOT / "tests/failure",
-               **{**environment, "BONDWAY": environment["BONDWAY_FAST"]})
+    runner.run("net: calls that fail", read_pytest, *PYTEST, ROOT / "tests/failure", **environment)
     run_side_by_side(runner, "net: programs", sorted(others), environment)
 
 
@@ -368,7 +367,7 @@ def run_attack(runner: Runner) -> None:
 def run_failure(runner: Runner) -> None:
     """Every call that may fail does. In a usual run, some by chance, which run_net() has."""
     runner.run("failure", read_pytest, *PYTEST, ROOT / "tests/failure",
-               **{**lab(runner), "BONDWAY": str(BUILD / "cli/bondway"), "BONDWAY_FAILURES": "0"})
+               **{**lab(runner), "BONDWAY_FAILURES": "0"})
 
 
 def run_fuzz(runner: Runner) -> None:

@@ -53,10 +53,14 @@ struct place {
     uint32_t reached, failed;
 };
 
+enum { LEAKS_UNASKED, LEAKS_ASKED, LEAKS_NONE, LEAKS_FOUND };
+
 struct control {
     atomic_uint armed; /* n: the n-th call from now on at a new place fails; 0: none */
     atomic_uint n_hits, n_places;
     atomic_uint busy;
+    atomic_uint leaks; /* LEAKS_ASKED: the process shall look, and answer here */
+    uint32_t unused;
     struct hit hits[HITS];
     struct place places[PLACES];
 };
@@ -239,8 +243,6 @@ WRAP(int, -1, bind, (int fd, const struct sockaddr *at, socklen_t len), (fd, at,
 WRAP(int, -1, listen, (int fd, int backlog), (fd, backlog), EADDRINUSE)
 WRAP(int, -1, setsockopt, (int fd, int level, int name, const void *value, socklen_t len),
      (fd, level, name, value, len), ENOMEM, ENOPROTOOPT)
-WRAP(int, -1, getsockopt, (int fd, int level, int name, void *value, socklen_t *len),
-     (fd, level, name, value, len), ENOMEM)
 WRAP(int, -1, getsockname, (int fd, struct sockaddr *at, socklen_t *len), (fd, at, len), ENOBUFS)
 WRAP(int, -1, getpeername, (int fd, struct sockaddr *at, socklen_t *len), (fd, at, len), ENOTCONN)
 WRAP(ssize_t, -1, send, (int fd, const void *bytes, size_t n, int flags), (fd, bytes, n, flags),
@@ -257,6 +259,72 @@ WRAP(ssize_t, -1, recvfrom,
      (fd, bytes, n, flags, from, len), ENOMEM, ENOBUFS, EINTR)
 WRAP(ssize_t, -1, recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags),
      ECONNRESET, ENOBUFS, EINTR)
+
+static bool is_connection(int fd)
+{
+    int domain = AF_UNSPEC;
+    socklen_t len = sizeof(domain);
+
+    inside = true;
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+    inside = false;
+    return domain == AF_INET || domain == AF_INET6;
+}
+
+static bool is_connected(int fd)
+{
+    char byte;
+
+    inside = true;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    inside = false;
+    return n >= 0 || errno != ENOTCONN;
+}
+
+/* The last connection that was broken off. A reset leaves an error behind; MPTCP (up to Linux 6.18)
+ * leaves none where it is broken off on this side. */
+static atomic_int broken = -1;
+
+static void break_off(int fd)
+{
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+    inside = true;
+    connect(fd, &nobody, sizeof(nobody));
+    inside = false;
+    broken = fd;
+}
+
+int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
+{
+    static int (*real)(int, int, int, void *, socklen_t *);
+    static const int errors[] = {ENOMEM, 0};
+
+    if (fails("getsockopt", errors))
+        return -1;
+    REAL(getsockopt);
+    int result = real(fd, level, name, value, len);
+    if (level == SOL_SOCKET && name == SO_ERROR && fd == broken && !is_connected(fd)) {
+        broken = -1;
+        *(int *)value = ECONNRESET;
+    }
+    return result;
+}
+
+/* Fails where the connection is gone: so it is from then on, and others tell. */
+int shutdown(int fd, int how)
+{
+    static int (*real)(int, int);
+    static const int errors[] = {ENOTCONN, 0};
+
+    if (control && !inside && is_connection(fd) && fails("shutdown", errors)) {
+        break_off(fd);
+        errno = ENOTCONN;
+        return -1;
+    }
+    REAL(shutdown);
+    return real(fd, how);
+}
 
 /* ---- reading and writing: what may happen depends on what it is ---- */
 
@@ -299,8 +367,6 @@ WRAP(ssize_t, -1, splice,
 /* ---- waiting ---- */
 
 WRAP(int, -1, epoll_create1, (int flags), (flags), EMFILE, ENOMEM)
-WRAP(int, -1, epoll_wait, (int epoll, struct epoll_event *events, int n, int ms),
-     (epoll, events, n, ms), EINTR)
 WRAP(int, -1, poll, (struct pollfd * fds, nfds_t n, int ms), (fds, n, ms), EINTR, ENOMEM)
 WRAP(int, -1, eventfd, (unsigned value, int flags), (value, flags), EMFILE)
 WRAP(int, -1, timerfd_create, (int clock, int flags), (clock, flags), EMFILE)
@@ -309,6 +375,32 @@ WRAP(int, -1, timerfd_settime,
      (fd, flags, new_time, old_time), ECANCELED)
 WRAP(int, -1, pipe2, (int fds[2], int flags), (fds, flags), EMFILE)
 WRAP(pid_t, -1, waitpid, (pid_t pid, int *status, int options), (pid, status, options), EINTR)
+
+/* What the leak checker has in a daemon that is built with it. It tells what it finds on stderr. */
+static void look_for_leaks(void)
+{
+    static int (*find_leaks)(void);
+
+    if (!find_leaks)
+        *(void **)&find_leaks = dlsym(RTLD_DEFAULT, "__lsan_do_recoverable_leak_check");
+    if (!find_leaks)
+        abort();
+    control->leaks = find_leaks() ? LEAKS_FOUND : LEAKS_NONE;
+}
+
+/* Where a daemon holds nothing half made. */
+int epoll_wait(int epoll, struct epoll_event *events, int n, int ms)
+{
+    static int (*real)(int, struct epoll_event *, int, int);
+    static const int errors[] = {EINTR, 0};
+
+    if (control && control->leaks == LEAKS_ASKED && gettid() == own_pid)
+        look_for_leaks();
+    if (fails("epoll_wait", errors))
+        return -1;
+    REAL(epoll_wait);
+    return real(epoll, events, n, ms);
+}
 
 /* Only what is added takes memory. */
 int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 # The layout of failing.c.
-HEADER = struct.Struct("=IIII")
+HEADER = struct.Struct("=IIIIII")
 HIT = struct.Struct("=16siI24Q")
 PLACE = struct.Struct("=QII")
 HITS, PLACES = 8192, 32768
+LEAKS_AT = 16
+LEAKS_ASKED, LEAKS_NONE, LEAKS_FOUND = 1, 2, 3
 PLACES_AT = HEADER.size + HITS * HIT.size
 
 # In front of a daemon's command, so that a place has the same address in each of its processes.
@@ -30,13 +32,22 @@ class Failing:
             file.truncate(PLACES_AT + PLACES * PLACE.size)
         with open(path, "r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
-        self.environment = {"LD_PRELOAD": str(library), "FAILING_CONTROL": str(path)}
+        # The sanitizer would be the first; what it does with a call comes after us.
+        self.environment = {"LD_PRELOAD": str(library), "FAILING_CONTROL": str(path),
+                            "ASAN_OPTIONS": "verify_asan_link_order=0"}
         self._seen = 0
         self._modules: List[Tuple[int, int, int, str]] = []
 
     def arm(self, nth: int = 1) -> None:
         """The nth call from now on at a new place fails; 0: none."""
         self._map[0:4] = struct.pack("=I", nth)
+
+    def ask_for_leaks(self) -> None:
+        self._map[LEAKS_AT:LEAKS_AT + 4] = struct.pack("=I", LEAKS_ASKED)
+
+    def leaks(self) -> Optional[bool]:
+        """None: the daemon has not looked yet."""
+        return {LEAKS_NONE: False, LEAKS_FOUND: True}.get(HEADER.unpack_from(self._map)[4])
 
     def places(self) -> int:
         """That any process has reached."""
@@ -79,6 +90,10 @@ class Hit:
 
     def __str__(self) -> str:
         return f"{self.call}: {self.error} in {' < '.join(self._names())}"
+
+    def is_of(self, library: str) -> bool:
+        """Made by that library itself."""
+        return self._names()[0].startswith(library)
 
     def _names(self) -> List[str]:
         """Of the callers, the innermost first. Without those in here."""

@@ -15,8 +15,8 @@ from typing import Any, Callable, Dict, List
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "net"))
 
-from bonded import (Bonded, Host, Lab, Process, Uplink, descriptors, kernel_state,  # noqa: E402
-                    wait_for)
+from bonded import (SANITIZER, Bonded, Host, Lab, Process, Uplink, descriptors,  # noqa: E402
+                    kernel_state, wait_for)
 from traffic import Background, Server, connect, read  # noqa: E402
 
 PART = 48 * 1024
@@ -180,5 +180,5 @@ class Outcome:
         self.losses, self.faults = losses, faults
 
 
-__all__ = ["Bonded", "Host", "Lab", "Outcome", "Process", "Session", "Uplink", "descriptors",
-           "kernel_state", "wait_for"]
+__all__ = ["SANITIZER", "Bonded", "Host", "Lab", "Outcome", "Process", "Session", "Uplink",
+           "descriptors", "kernel_state", "wait_for"]
