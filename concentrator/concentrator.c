@@ -23,10 +23,14 @@
 #include "core/log.h"
 #include "core/mptcp.h"
 #include "core/readiness.h"
+#include "core/timers.h"
 #include "core/web.h"
 
 /* After SIGTERM: how long flows may go on. */
 static const struct timeval drain_limit = {.tv_sec = 10};
+/* That run at once, at most: of the clients of the control socket and of metrics_listen, and a few
+ * more. */
+#define TIMERS 128
 
 struct concentrator {
     const char *config_path;
@@ -529,7 +533,8 @@ static int make_events(struct concentrator *c)
 
     c->base = event_base_new();
     c->drained_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (!c->base || c->drained_fd == -1)
+    struct timers timers = {.base = c->base};
+    if (!c->base || c->drained_fd == -1 || timers_reserve(&timers, TIMERS))
         return -ENOMEM;
     c->events = events_new(c->base);
     c->daemon = daemon_new(c->base, &handlers);

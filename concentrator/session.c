@@ -359,7 +359,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 struct session *session_new(struct session_group *group, int fd, const struct addr *source)
 {
-    struct session *s = calloc(1, sizeof(*s));
+    size_t timers = TIMERS_BESIDE + (group->n_live + 1) * TIMERS_PER_SESSION;
+    struct session *s = timers_reserve(&group->timers, timers) ? NULL : calloc(1, sizeof(*s));
 
     if (!s)
         return NULL;

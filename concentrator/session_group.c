@@ -99,7 +99,7 @@ int session_group_new(struct session_group **out, struct event_base *base, struc
 
     if (!group)
         return -ENOMEM;
-    group->base = base;
+    group->base = group->timers.base = base;
     group->services = services;
     group->peers = peers_ref(peers);
     group->drained = drained;
@@ -112,7 +112,8 @@ int session_group_new(struct session_group **out, struct event_base *base, struc
     group->reaper = event_new(base, -1, 0, on_reap, group);
     group->hangups = hangup_watch_new(base);
     group->relays = relay_group_new(base, &limits);
-    if (!group->reaper || !group->hangups || !group->relays) {
+    if (!group->reaper || !group->hangups || !group->relays ||
+        timers_reserve(&group->timers, TIMERS_BESIDE)) {
         session_group_free(group);
         return -ENOMEM;
     }

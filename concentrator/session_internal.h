@@ -12,6 +12,7 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "core/relay.h"
+#include "core/timers.h"
 
 enum session_state {
     SESSION_HELLO,      /* owns a greeting, a deadline, a place in the lobby, and no more */
@@ -64,8 +65,14 @@ struct session {
     uint64_t reported_in, reported_out; /* bytes the account knows of */
 };
 
+/* Timers that run at once, at most: of a session, with its dial and its relay; and beside them, of
+ * the group and of what else runs in its thread. */
+#define TIMERS_PER_SESSION 4
+#define TIMERS_BESIDE 64
+
 struct session_group {
     struct event_base *base;
+    struct timers timers; /* of base */
     struct hangup_watch *hangups;
     struct session_services *services;
     struct peers *peers;

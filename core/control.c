@@ -65,11 +65,26 @@ static void keep_spare(struct control *control)
         control->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* Without a pause, the loop would spin on the connection that stays in the queue. */
+static void pause_accepting(struct control *control)
+{
+    struct timeval pause = control_in_ms(PAUSE_MS);
+
+    event_del(control->accepting);
+    event_add(control->pause, &pause);
+}
+
+static void accept_again(struct control *control)
+{
+    if (event_add(control->accepting, NULL) == -1)
+        pause_accepting(control);
+}
+
 /* It takes no place of those that ask any more. */
 static void leave_place(struct control *control)
 {
     if (control->n_clients-- == CLIENTS_MAX)
-        event_add(control->accepting, NULL);
+        accept_again(control);
 }
 
 static void client_close(struct control_client *client)
@@ -149,6 +164,13 @@ static bool client_make_room(struct control_client *client, size_t len)
     return true;
 }
 
+/* From the event loop, as a caller may still write. */
+static void cut_off(struct control_client *client)
+{
+    client->cut_off = true;
+    event_active(client->deadline, EV_TIMEOUT, 0);
+}
+
 void control_write(struct control_client *client, const char *line, size_t len)
 {
     size_t waiting = client->out_len - client->sent;
@@ -156,14 +178,14 @@ void control_write(struct control_client *client, const char *line, size_t len)
     if (client->cut_off)
         return;
     if (len >= client->backlog_max - waiting || !client_make_room(client, len + 1)) {
-        client->cut_off = true;
-        event_active(client->deadline, EV_TIMEOUT, 0);
+        cut_off(client);
         return;
     }
     memcpy(client->out + client->out_len, line, len);
     client->out[client->out_len + len] = '\n';
     client->out_len += len + 1;
-    event_add(client->io, NULL);
+    if (event_add(client->io, NULL) == -1)
+        cut_off(client);
 }
 
 static void client_all_sent(struct control_client *client)
@@ -372,14 +394,10 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
     struct control *control = arg;
     int fd = accept_client(control);
 
-    if (fd != -1) {
+    if (fd != -1)
         client_new(control, fd);
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-        /* The connection stays in the queue: without a pause, the loop would spin on it. */
-        struct timeval pause = control_in_ms(PAUSE_MS);
-        event_del(control->accepting);
-        event_add(control->pause, &pause);
-    }
+    else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+        pause_accepting(control);
 }
 
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)
@@ -387,7 +405,7 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
     struct control *control = arg;
 
     if (control->n_clients < CLIENTS_MAX)
-        event_add(control->accepting, NULL);
+        accept_again(control);
 }
 
 /* The directory of path, made when it is missing; locked, so that of two programs that start at

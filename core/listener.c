@@ -51,6 +51,15 @@ static bool concerns_one_connection(int error)
     }
 }
 
+static void pause_once(struct listener *l)
+{
+    struct timeval pause = {.tv_usec = (suseconds_t)l->pause_ms * 1000};
+
+    event_add(l->resume, &pause);
+    if (l->pause_ms < PAUSE_MAX_MS)
+        l->pause_ms *= 2;
+}
+
 static void pause_accepting(struct listener *l, int error)
 {
     uint32_t held;
@@ -58,18 +67,20 @@ static void pause_accepting(struct listener *l, int error)
     if (log_limit_pass(&l->exhausted, clock_now_ms(), &held))
         log_warning("listener", "cannot accept: %s; running flows go on, new ones wait",
                     strerror(error));
-    struct timeval pause = {.tv_usec = (suseconds_t)l->pause_ms * 1000};
     event_del(l->readable);
-    event_add(l->resume, &pause);
-    if (l->pause_ms < PAUSE_MAX_MS)
-        l->pause_ms *= 2;
+    pause_once(l);
+}
+
+/* For want of memory, too, it waits. */
+static void accept_again(struct listener *l)
+{
+    if (event_add(l->readable, NULL) == -1)
+        pause_once(l);
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
 {
-    struct listener *l = arg;
-
-    event_add(l->readable, NULL);
+    accept_again(arg);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -191,7 +202,7 @@ void listener_pause(struct listener *l)
 
 void listener_resume(struct listener *l)
 {
-    event_add(l->readable, NULL);
+    accept_again(l);
 }
 
 void listener_free(struct listener *l)

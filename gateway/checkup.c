@@ -10,6 +10,7 @@
 
 #include "core/clock.h"
 #include "core/mptcp.h"
+#include "core/timers.h"
 #include "gateway/probe.h"
 
 /* Where a box drops SYNs with MPTCP in them, the kernel tries without after up to seven seconds. */
@@ -19,6 +20,8 @@
 #define SIZE_PATIENCE_MIN_MS 100
 #define SIZE_TRIES 3 /* of each size */
 #define SIZE_SEQ CHECKUP_PROBES
+/* Of the examination, of its trunk, and of what waits for a change. */
+#define TIMERS_PER_UPLINK 4
 
 /* Of Ethernet; PPPoE, with VLAN or not; LTE's tunnels; DS-Lite and other tunnels; the least of
  * IPv6; and what always passes. */
@@ -274,7 +277,8 @@ static int open_all(struct checkup *all)
 {
     all->base = event_base_new();
     all->pool = buffer_pool_new(1);
-    if (!all->base || !all->pool)
+    struct timers timers = {.base = all->base};
+    if (!all->base || !all->pool || timers_reserve(&timers, UPLINKS_MAX * TIMERS_PER_UPLINK))
         return -ENOMEM;
     all->context = (struct trunk_context){.base = all->base,
                                           .pool = all->pool,

@@ -31,6 +31,11 @@ static const struct timeval sample_interval = {.tv_sec = 1};
 #define ACTIVE_MS 1000
 /* Flows that follow a change in one turn of the loop: some milliseconds. */
 #define SETTLES_PER_TURN 32
+/* That run at once, at most. A flow has those of its trunk, and then of its relay. Beside them
+ * there are a few of each uplink, of each concentrator and of each connection that waits there, of
+ * each client of the control socket and of metrics_listen, and the gateway's own. */
+#define TIMERS_PER_FLOW 3
+#define TIMERS_BESIDE 512
 
 /* --- interception ------------------------------------------------------------------------- */
 
@@ -537,6 +542,10 @@ static void on_accepted(void *arg, int fd, const struct addr *client)
         mptcp_reset(fd);
         return;
     }
+    if (timers_reserve(&g->timers, TIMERS_BESIDE + (g->totals.active + 1) * TIMERS_PER_FLOW)) {
+        mptcp_reset(fd);
+        return;
+    }
     follow_truth(g);
     struct flow *flow = flow_new(&g->flow_context, ++g->next_id, fd, client);
     if (!flow)
@@ -1007,7 +1016,8 @@ static int start_loop(struct gateway *g)
 
     mine.arg = g;
     g->base = event_base_new();
-    if (!g->base)
+    g->timers.base = g->base;
+    if (!g->base || timers_reserve(&g->timers, TIMERS_BESIDE))
         return -ENOMEM;
     g->daemon = daemon_new(g->base, &mine);
     g->reaper = event_new(g->base, -1, 0, on_reap, g);

@@ -11,6 +11,7 @@
 #include "core/listener.h"
 #include "core/log.h"
 #include "core/relay.h"
+#include "core/timers.h"
 #include "core/web.h"
 #include "gateway/changes.h"
 #include "gateway/concentrators.h"
@@ -35,6 +36,7 @@ struct gateway {
     struct gateway_config *config;
     struct rules *rules;
     struct event_base *base;
+    struct timers timers; /* of base */
     struct daemon *daemon;
     struct guard *guard;
     struct events *events;

@@ -25,6 +25,32 @@
 #define WHY 256
 #define STATUS "{\"role\":\"gateway\",\"uptime_s\":0.147,\"rtt_ms\":20.0}\n"
 
+/* Of the server: what events of a descriptor cannot be waited for, as there is no memory. The
+ * linker sends event_add() here. */
+static bool no_accepting, no_answering;
+int __real_event_add(struct event *event, const struct timeval *in);
+int __wrap_event_add(struct event *event, const struct timeval *in);
+
+static bool is_listening(int fd)
+{
+    int listening = 0;
+    socklen_t len = sizeof(listening);
+
+    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len);
+    return listening != 0;
+}
+
+int __wrap_event_add(struct event *event, const struct timeval *in)
+{
+    bool *fails = is_listening(event_get_fd(event)) ? &no_accepting : &no_answering;
+
+    if (!in && event_get_fd(event) != -1 && *fails) {
+        *fails = false;
+        return -1;
+    }
+    return __real_event_add(event, in);
+}
+
 struct lab {
     char directory[64], path[107];
     pid_t server;
@@ -130,12 +156,31 @@ static struct json_object *answer_flood(void *arg)
     return answer_kept(arg);
 }
 
+static struct json_object *answer_no_accepting(void *arg)
+{
+    no_accepting = true;
+    return json_object_new_object();
+}
+
+static struct json_object *answer_no_answering(void *arg)
+{
+    no_answering = true;
+    return json_object_new_object();
+}
+
 static const struct control_command commands[] = {
-    {.name = "status", .answer = answer_status},   {.name = "big", .answer = answer_big},
-    {.name = "nothing", .answer = answer_nothing}, {.name = "lines", .begin = begin_lines},
-    {.name = "none", .begin = begin_none},         {.name = "failed", .begin = begin_failed},
-    {.name = "kept", .answer = answer_kept},       {.name = "tell", .answer = answer_tell},
-    {.name = "flood", .answer = answer_flood},     {.name = NULL},
+    {.name = "status", .answer = answer_status},
+    {.name = "big", .answer = answer_big},
+    {.name = "nothing", .answer = answer_nothing},
+    {.name = "lines", .begin = begin_lines},
+    {.name = "none", .begin = begin_none},
+    {.name = "failed", .begin = begin_failed},
+    {.name = "kept", .answer = answer_kept},
+    {.name = "tell", .answer = answer_tell},
+    {.name = "flood", .answer = answer_flood},
+    {.name = "no accepting", .answer = answer_no_accepting},
+    {.name = "no answering", .answer = answer_no_answering},
+    {.name = NULL},
 };
 
 static void on_stop(evutil_socket_t fd, short what, void *arg)
@@ -306,7 +351,7 @@ static void complains_of_what_it_does_not_know(void **state)
     assert_int_equal(control_ask(lab->path, "sttus", &answer, why, sizeof(why)), -EPROTO);
     assert_string_equal(why,
                         "unknown command \"sttus\"; known: status big nothing lines [follow] none "
-                        "[follow] failed [follow] kept tell flood");
+                        "[follow] failed [follow] kept tell flood no accepting no answering");
     assert_null(answer);
     assert_int_equal(control_ask(lab->path, "nothing", &answer, why, sizeof(why)), -EPROTO);
     assert_string_equal(why, "internal failure; see the log");
@@ -384,6 +429,42 @@ static void silent_clients_are_cut_off(void **state)
     assert_true(waited_ms < 4000);
     for (size_t i = 0; i < 16; i++)
         read_to_end(silent[i], &byte, 1);
+    stop_server(lab);
+}
+
+/* The sixteenth leaves, and there is no memory to wait for the next. */
+static void accepts_again_when_there_is_memory(void **state)
+{
+    struct lab *lab = *state;
+    struct json_object *answer;
+    char why[WHY], text[64];
+    int silent[15];
+
+    start_server(lab);
+    for (size_t i = 0; i < 15; i++)
+        silent[i] = connect_raw(lab);
+    int last = connect_raw(lab);
+    send_text(last, "no accepting\n");
+    assert_true(read_to_end(last, text, sizeof(text)) > 0);
+    assert_int_equal(control_ask(lab->path, "status", &answer, why, sizeof(why)), 0);
+    json_object_put(answer);
+    for (size_t i = 0; i < 15; i++)
+        read_to_end(silent[i], text, 1);
+    stop_server(lab);
+}
+
+/* Rather than keep it waiting for what does not come. */
+static void who_cannot_be_answered_is_hung_up_on(void **state)
+{
+    struct lab *lab = *state;
+    char text[64];
+
+    start_server(lab);
+    int fd = connect_raw(lab);
+    uint64_t start_ms = clock_now_ms();
+    send_text(fd, "no answering\n");
+    assert_int_equal(read_to_end(fd, text, sizeof(text)), 0);
+    assert_in_range(clock_now_ms() - start_ms, 0, 1500);
     stop_server(lab);
 }
 
@@ -803,6 +884,8 @@ int main(void)
         LAB_TEST(refuses_an_endless_request),
         LAB_TEST(survives_rubbish),
         LAB_TEST(silent_clients_are_cut_off),
+        LAB_TEST(accepts_again_when_there_is_memory),
+        LAB_TEST(who_cannot_be_answered_is_hung_up_on),
         LAB_TEST(modes_do_not_follow_the_umask),
         LAB_TEST(a_live_program_is_left_alone),
         LAB_TEST(a_stale_socket_is_replaced),

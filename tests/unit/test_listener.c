@@ -41,6 +41,20 @@ int __wrap_accept4(int fd, struct sockaddr *at, socklen_t *len, int flags)
     return __real_accept4(fd, at, len, flags);
 }
 
+/* Likewise; there is no memory to wait with. */
+static int fail_next_add;
+int __real_event_add(struct event *event, const struct timeval *in);
+int __wrap_event_add(struct event *event, const struct timeval *in);
+
+int __wrap_event_add(struct event *event, const struct timeval *in)
+{
+    if (!in && fail_next_add > 0) {
+        fail_next_add--;
+        return -1;
+    }
+    return __real_event_add(event, in);
+}
+
 struct scene {
     struct event_base *base;
     struct listener *listener;
@@ -364,6 +378,20 @@ static void who_comes_during_a_pause_waits(void **state)
     scene_end(&s);
 }
 
+static void resumes_when_there_is_memory_again(void **state)
+{
+    struct scene s;
+
+    scene_start(&s, LISTENER_MPTCP, "127.0.0.1:7016");
+    listener_pause(s.listener);
+    fail_next_add = 2;
+    listener_resume(s.listener);
+    connect_to(client_socket(&s, false, 4), "127.0.0.1:7016");
+    until_accepted(&s, 1);
+    assert_int_equal(fail_next_add, 0);
+    scene_end(&s);
+}
+
 /* The socket is one and the same, whoever accepts from it: who has connected already is not lost.
  */
 static void another_takes_it_over(void **state)
@@ -457,6 +485,7 @@ int main(void)
         cmocka_unit_test(pauses_without_descriptors),
         cmocka_unit_test(may_be_freed_while_pausing),
         cmocka_unit_test(who_comes_during_a_pause_waits),
+        cmocka_unit_test(resumes_when_there_is_memory_again),
         cmocka_unit_test(another_takes_it_over),
         cmocka_unit_test(knows_whose_failure_it_is),
         cmocka_unit_test(a_failure_without_end_yields),
