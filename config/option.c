@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 
 #define TEXT_MAX 256
 #define PAIRS_MAX 1024 /* elements of a list that are compared with each other */
+#define NO_MEMORY "out of memory; free some"
 
 /* Kept until the end: a person wants them in the order of the file, not in that of the checks. */
 static void complain_at(struct option_file *file, int line, const char *fmt, va_list args)
@@ -29,7 +31,7 @@ static void complain_at(struct option_file *file, int line, const char *fmt, va_
     if (all)
         file->complaints = all;
     if (!all || vasprintf(&text, fmt, args) == -1) {
-        fprintf(file->out, "%s: out of memory; free some\n", file->path);
+        fprintf(file->out, "%s: " NO_MEMORY "\n", file->path);
         return;
     }
     all[file->n_complaints] =
@@ -59,6 +61,33 @@ __attribute__((format(printf, 3, 4))) static void complain_line(struct option_fi
 
 /* ---- the file ---- */
 
+/* libconfig (up to 1.7) does not look at what malloc() returns, and a daemon must not die of a
+ * reload: before it gets a text, there must be as much memory as it can take for it. That is up to
+ * 123 bytes for each of the text, counted with 1.5 (lists in lists of one number); later ones have
+ * somewhat larger settings. Beside it malloc() itself takes more at a time than it is asked for. */
+#define PARSED_BYTES 192
+#define SPARE_BYTES (1024 * 1024)
+
+static bool has_memory_for(const char *text)
+{
+    size_t size = SPARE_BYTES + strlen(text) * PARSED_BYTES;
+    void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (block == MAP_FAILED)
+        return false;
+    munmap(block, size);
+    return true;
+}
+
+/* Into one that is zeroed. Returns 0, -ENOMEM, or -EINVAL, which libconfig explains. */
+static int parse_text(config_t *into, const char *text)
+{
+    if (!has_memory_for(text))
+        return -ENOMEM;
+    config_init(into);
+    return config_read_string(into, text) == CONFIG_TRUE ? 0 : -EINVAL;
+}
+
 static int parse(struct option_file *file, const char *text)
 {
     struct source_mistake mistake;
@@ -67,8 +96,11 @@ static int parse(struct option_file *file, const char *text)
         complain_line(file, mistake.line, "%s", mistake.what);
         return -EINVAL;
     }
-    if (config_read_string(&file->parsed, text) == CONFIG_TRUE)
-        return 0;
+    int err = parse_text(&file->parsed, text);
+    if (err == -ENOMEM)
+        complain_line(file, 1, NO_MEMORY);
+    if (err != -EINVAL)
+        return err;
     const char *why = config_error_text(&file->parsed);
     const char *remedy = "look here and on the line before for a missing ';', quote or bracket";
     if (strstr(why, "duplicate"))
@@ -84,7 +116,6 @@ int option_file_open(struct option_file *file, const char *path, FILE *out)
     char why[TEXT_MAX], *text;
 
     *file = (struct option_file){.path = path, .out = out};
-    config_init(&file->parsed);
     int err = source_read(path, &text, why, sizeof(why));
     if (err) {
         file->failed = true;
@@ -144,7 +175,7 @@ static void read_one(struct option_file *file, const config_setting_t *setting,
     value_show(setting, shown, sizeof(shown));
     value_expected(row, expected, sizeof(expected));
     if (err == -ENOMEM)
-        option_complain(file, setting, "out of memory; free some");
+        option_complain(file, setting, NO_MEMORY);
     else if (err == -ENOTSUP)
         option_complain(file, setting, "%s = %s is not available in this version; write %s",
                         row->name, shown, expected);
@@ -201,7 +232,7 @@ static void read_list(struct option_file *file, const config_setting_t *setting,
     if (row->kind != OPTION_REFERENCE) {
         array = list_array(row, n, into);
         if (!array) {
-            option_complain(file, setting, "out of memory; free some");
+            option_complain(file, setting, NO_MEMORY);
             return;
         }
         *(size_t *)((char *)into + row->count_at) = n;
@@ -224,12 +255,14 @@ static void read_setting(struct option_file *file, const config_setting_t *setti
 static void read_default(struct option_file *file, const struct option_row *row, void *into)
 {
     char text[TEXT_MAX];
-    config_t parsed;
+    config_t parsed = {0};
 
     snprintf(text, sizeof(text), "%s = %s;", row->name, row->def);
-    config_init(&parsed);
-    if (config_read_string(&parsed, text) == CONFIG_TRUE)
+    int err = parse_text(&parsed, text);
+    if (err == 0)
         read_setting(file, config_lookup(&parsed, row->name), row, into);
+    else if (err == -ENOMEM)
+        option_complain(file, NULL, NO_MEMORY);
     else
         option_complain(file, NULL, "bad default: %s", text);
     config_destroy(&parsed);
