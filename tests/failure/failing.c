@@ -85,10 +85,11 @@ static _Unwind_Reason_Code note_frame(struct _Unwind_Context *context, void *arg
 
 /* Where a library's code is. */
 struct code {
-    const char *name;
+    const char *name; /* NULL: the program itself */
     uint64_t begin, end;
 };
-static struct code config_library = {.name = "/libconfig.so"}, crypto = {.name = "/libcrypto.so"};
+static struct code config_library = {.name = "/libconfig.so"}, crypto = {.name = "/libcrypto.so"},
+                   sanitizer = {.name = "/libasan.so"}, program = {.name = NULL};
 
 static bool has(const struct code *code, uint64_t address)
 {
@@ -99,7 +100,9 @@ static int find_code(struct dl_phdr_info *object, size_t size, void *arg)
 {
     struct code *code = arg;
 
-    for (int i = 0; strstr(object->dlpi_name, code->name) && i < object->dlpi_phnum; i++) {
+    if (code->name ? !strstr(object->dlpi_name, code->name) : object->dlpi_name[0] != '\0')
+        return 0;
+    for (int i = 0; i < object->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &object->dlpi_phdr[i];
         if (part->p_type != PT_LOAD || !(part->p_flags & PF_X))
             continue;
@@ -109,11 +112,26 @@ static int find_code(struct dl_phdr_info *object, size_t size, void *arg)
     return 0;
 }
 
+/* The sanitizer, as it prepares a thread, and nobody who has called it. */
+static bool is_by_itself(const struct code *code, const struct trace *trace)
+{
+    bool seen = false;
+
+    for (size_t i = 0; i < trace->depth; i++) {
+        if (has(&program, trace->at[i]))
+            return false;
+        seen = seen || has(code, trace->at[i]);
+    }
+    return seen;
+}
+
 /* What libraries do not survive, and no one who calls them can help: up to 1.7 libconfig does not
  * look at what malloc() returns; nor does libcrypto everywhere while it sets itself up, which it
  * has pthread_once() call, in libc. */
 static bool is_spared(const struct trace *trace)
 {
+    if (is_by_itself(&sanitizer, trace))
+        return true;
     for (size_t i = 0; i < trace->depth; i++) {
         if (has(&config_library, trace->at[i]))
             return true;
@@ -481,6 +499,8 @@ static __attribute__((constructor)) void begin(void)
         abort();
     dl_iterate_phdr(find_code, &config_library);
     dl_iterate_phdr(find_code, &crypto);
+    dl_iterate_phdr(find_code, &sanitizer);
+    dl_iterate_phdr(find_code, &program);
     own_pid = getpid();
     control = map;
 }
