@@ -268,6 +268,8 @@ class Runner:
 BUILDS = {
     "plain": ("gcc", BUILD, ["-DSANITIZE=OFF", "-DFUZZ=OFF", "-DTESTS=ON"]),
     "asan": ("gcc, ASan and UBSan", BUILD / "asan", ["-DCMAKE_C_COMPILER=gcc", "-DSANITIZE=ON"]),
+    "tsan": ("gcc, TSan", BUILD / "tsan", ["-DCMAKE_C_COMPILER=gcc",
+                                           "-DCMAKE_C_FLAGS=-fsanitize=thread"]),
     "clang": ("clang", BUILD / "clang", ["-DCMAKE_C_COMPILER=clang"]),
     "fuzz": ("clang, libFuzzer", BUILD / "fuzz",
              ["-DCMAKE_C_COMPILER=clang", "-DFUZZ=ON", "-DTESTS=OFF"]),
@@ -370,6 +372,20 @@ def run_failure(runner: Runner) -> None:
                **{**lab(runner), "BONDWAY_FAILURES": "0"})
 
 
+# Those in which the concentrator's threads meet.
+THREADED = ["concentrator", "handover", "reload", "hostile_gateway", "events", "metrics", "leaving"]
+
+
+def run_threads(runner: Runner) -> None:
+    """Data races. test_document has a malloc() of its own, which TSan does not bear."""
+    directory = runner.build("tsan")
+    runner.run("unit: TSan", read_ctest, *CTEST, directory, "-L", "^unit$", "-E", "^test_document$",
+               "-j", JOBS)
+    files = [ROOT / f"tests/net/test_{name}.py" for name in THREADED]
+    run_side_by_side(runner, "net: TSan", files,
+                     {**lab(runner), "BONDWAY": str(directory / "cli/bondway")})
+
+
 def run_fuzz(runner: Runner) -> None:
     directory = runner.build("fuzz") / "tests/fuzz"
     seconds = int(os.environ.get("FUZZ_SECONDS", "6"))
@@ -429,12 +445,12 @@ STEPS: Dict[str, Callable[[Runner], None]] = {
     "overflow": program("overflow", "tests/bench/overflow"),
     "schedulers": program("schedulers", "tests/bench/schedulers"),
     "soak": program("soak", "tests/bench/soak", "--minutes", os.environ.get("SOAK_MINUTES", "60")),
-    "attack": run_attack, "failure": run_failure, "package": run_package, "browser": run_browser,
-    "kernels": run_kernels,
+    "attack": run_attack, "failure": run_failure, "threads": run_threads, "package": run_package,
+    "browser": run_browser, "kernels": run_kernels,
 }
 USUAL = [name for name in STEPS if name not in
-         ("cross", "coverage", "bench", "heal", "scenarios", "overflow", "schedulers", "soak", "attack",
-          "failure", "package", "browser", "kernels")]
+         ("cross", "coverage", "bench", "heal", "scenarios", "overflow", "schedulers", "soak",
+          "attack", "failure", "threads", "package", "browser", "kernels")]
 
 
 def give_back() -> None:

@@ -25,7 +25,7 @@ from netlab import Host, Lab, Process, Uplink, wait_for  # noqa: E402
 
 PORT = 7171
 SPARE_PORT = 7172
-SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:")
+SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 
 
 def find_program(fast: bool = False) -> Path:
