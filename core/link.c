@@ -127,9 +127,10 @@ static enum link_verdict read_key(struct join_link *link, const char *text)
 /* Cuts text up. */
 static enum link_verdict read_link(struct join_link *link, char *text)
 {
+    if (strncmp(text, "bondway", 7) != 0)
+        return LINK_NONE;
     size_t digits = strspn(text + 7, DIGITS);
-
-    if (strncmp(text, "bondway", 7) != 0 || digits == 0)
+    if (digits == 0)
         return LINK_NONE;
     if (strncmp(text + 7 + digits, "://", 3) != 0)
         return text[7 + digits] == ':' ? LINK_KEY : LINK_NONE;
