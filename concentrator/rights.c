@@ -85,7 +85,7 @@ int rights_give_up(const struct concentrator_config *config, const char *config_
 
 void rights_enclose(void)
 {
-    int err = sandbox_enter();
+    int err = sandbox_enter(SANDBOX_RELAY);
 
     if (err < 0)
         log_warning(LABEL, "runs without its seccomp sandbox: %s",

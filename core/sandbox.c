@@ -78,7 +78,7 @@ struct allowed_call {
         }                                                                                          \
     }
 
-static const struct allowed_call if_so[] = {
+static const struct allowed_call relay_if_so[] = {
     SOCKET(AF_UNIX),
     SOCKET(AF_INET),
     SOCKET(AF_INET6),
@@ -111,7 +111,7 @@ static const struct allowed_call if_so[] = {
 #endif
 };
 
-static const int always[] = {
+static const int relay_always[] = {
     /* Bytes, and what waits for them. */
     SYS_read, SYS_readv, SYS_pread64, SYS_write, SYS_writev, SYS_pwrite64, SYS_close, SYS_lseek,
     SYS_fcntl, SYS_dup, SYS_dup3, SYS_pipe2, SYS_eventfd2, SYS_epoll_create1, SYS_epoll_ctl,
@@ -144,9 +144,109 @@ static const int always[] = {
 #endif
     SYS_restart_syscall};
 
+/* A new namespace comes with all capabilities over what is in it. */
+#define NEW_NAMESPACES                                                                             \
+    (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |     \
+     CLONE_NEWCGROUP)
+
+static const struct allowed_call router_if_so[] = {
+    SOCKET(AF_UNIX),
+    SOCKET(AF_INET),
+    SOCKET(AF_INET6),
+    SOCKET(AF_NETLINK),
+    CALL(clone, IF(0, NEW_NAMESPACES, 0)),
+};
+
+static const int router_never[] = {
+    /* Unless it is as above. A library that knows clone3() does without it, too. */
+    SYS_socket,
+    SYS_clone,
+#ifdef SYS_clone3
+    SYS_clone3,
+#endif
+    /* Other processes. */
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_kcmp,
+#if !SANITIZED
+    SYS_ptrace,
+#endif
+#ifdef SYS_pidfd_getfd
+    SYS_pidfd_getfd,
+#endif
+    /* The kernel: its code, its memory, its keys, and what runs in it. */
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_kexec_load,
+    SYS_reboot,
+    SYS_bpf,
+    SYS_perf_event_open,
+    SYS_userfaultfd,
+    SYS_syslog,
+    SYS_add_key,
+    SYS_request_key,
+    SYS_keyctl,
+#ifdef SYS_kexec_file_load
+    SYS_kexec_file_load,
+#endif
+#ifdef SYS_io_uring_setup
+    SYS_io_uring_setup,
+    SYS_io_uring_enter,
+    SYS_io_uring_register,
+#endif
+    /* What others see: files by number, mounts, namespaces, swap, the clock. */
+    SYS_open_by_handle_at,
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_chroot,
+    SYS_mknodat,
+    SYS_unshare,
+    SYS_setns,
+    SYS_fanotify_init,
+    SYS_swapon,
+    SYS_swapoff,
+    SYS_acct,
+    SYS_quotactl,
+    SYS_settimeofday,
+    SYS_clock_settime,
+    SYS_adjtimex,
+    SYS_clock_adjtime,
+#ifdef SYS_fsopen
+    SYS_open_tree,
+    SYS_move_mount,
+    SYS_fsopen,
+    SYS_fsmount,
+#endif
+#ifdef SYS_mknod
+    SYS_mknod,
+#endif
+};
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+struct policy {
+    const struct allowed_call *if_so; /* allowed, if it is as it says */
+    size_t n_if_so;
+    const int *listed; /* after that */
+    size_t n_listed;
+    uint32_t for_listed, for_others;
+};
+
+#define DENY (SECCOMP_RET_ERRNO | ENOSYS)
+static const struct policy policies[] = {
+    [SANDBOX_RELAY] = {relay_if_so, COUNT(relay_if_so), relay_always, COUNT(relay_always),
+                       SECCOMP_RET_ALLOW, DENY},
+    [SANDBOX_ROUTER] = {router_if_so, COUNT(router_if_so), router_never, COUNT(router_never), DENY,
+                        SECCOMP_RET_ALLOW},
+};
+
 /* The beginning and the end; 2 for a call, 3 with arguments, and 3 for each of these, at most 2. */
-#define PROGRAM_MAX (5 + 2 * COUNT(always) + 9 * COUNT(if_so))
+#define PROGRAM_MAX (8 + 2 * COUNT(relay_always) + 9 * COUNT(relay_if_so))
+_Static_assert(COUNT(router_never) <= COUNT(relay_always) &&
+                   COUNT(router_if_so) <= COUNT(relay_if_so),
+               "one size is enough for both");
 
 struct program {
     struct sock_filter code[PROGRAM_MAX];
@@ -190,27 +290,34 @@ static void allow_if_so(struct program *p, const struct allowed_call *call)
     statement(p, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 }
 
-static void write_program(struct program *p)
+static void write_program(struct program *p, const struct policy *policy)
 {
     load(p, offsetof(struct seccomp_data, arch));
     p->code[p->n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0);
     statement(p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+    load(p, offsetof(struct seccomp_data, nr));
+#ifdef __X32_SYSCALL_BIT
+    /* The same calls by other numbers. */
+    p->code[p->n++] =
+        (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, __X32_SYSCALL_BIT, 0, 1);
+    statement(p, BPF_RET | BPF_K, DENY);
+#endif
+    for (size_t i = 0; i < policy->n_if_so; i++)
+        allow_if_so(p, &policy->if_so[i]);
     /* The kernel remembers which calls need no look at their arguments, and does not ask again. */
     load(p, offsetof(struct seccomp_data, nr));
-    for (size_t i = 0; i < COUNT(always); i++) {
-        unless_equal(p, (uint32_t)always[i], 1);
-        statement(p, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    for (size_t i = 0; i < policy->n_listed; i++) {
+        unless_equal(p, (uint32_t)policy->listed[i], 1);
+        statement(p, BPF_RET | BPF_K, policy->for_listed);
     }
-    for (size_t i = 0; i < COUNT(if_so); i++)
-        allow_if_so(p, &if_so[i]);
-    statement(p, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
+    statement(p, BPF_RET | BPF_K, policy->for_others);
 }
 
-int sandbox_enter(void)
+int sandbox_enter(enum sandbox sandbox)
 {
     struct program p = {.n = 0};
 
-    write_program(&p);
+    write_program(&p, &policies[sandbox]);
     const struct sock_fprog filter = {.len = p.n, .filter = p.code};
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == -1)
         return errno == EINVAL ? -EOPNOTSUPP : -errno;
@@ -219,7 +326,7 @@ int sandbox_enter(void)
 
 #else
 
-int sandbox_enter(void)
+int sandbox_enter(enum sandbox sandbox)
 {
     return -EOPNOTSUPP;
 }

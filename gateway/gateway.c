@@ -15,6 +15,7 @@
 #include "core/packet_scheduler.h"
 #include "core/privilege.h"
 #include "core/readiness.h"
+#include "core/sandbox.h"
 #include "core/web.h"
 #include "gateway/gateway_internal.h"
 #include "gateway/metrics.h"
@@ -890,9 +891,15 @@ static int give_up_rights(struct gateway *g)
 {
     int err = privilege_drop(NULL, PRIVILEGE(CAP_NET_ADMIN));
 
-    if (err)
+    if (err) {
         log_error(LABEL, "cannot give up capabilities: %s", strerror(-err));
-    return err;
+        return err;
+    }
+    err = sandbox_enter(SANDBOX_ROUTER);
+    if (err)
+        log_info(LABEL, "runs without its seccomp sandbox: %s",
+                 err == -EOPNOTSUPP ? "this kernel or processor has none for it" : strerror(-err));
+    return 0;
 }
 
 static void on_activity(void *arg)

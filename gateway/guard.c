@@ -21,6 +21,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/privilege.h"
+#include "core/sandbox.h"
 #include "gateway/intercept.h"
 #include "gateway/nft.h"
 #include "gateway/routes.h"
@@ -305,6 +306,7 @@ static _Noreturn void guard_main(struct guard *g, const sigset_t *signals, bool 
     settle(g);
     sigprocmask(SIG_SETMASK, signals, NULL);
     int status = privilege_drop(NULL, PRIVILEGE(CAP_NET_ADMIN));
+    sandbox_enter(SANDBOX_ROUTER); /* one that is made later has the daemon's; the daemon says it */
     if (status == 0 && fresh)
         status = remove_leftovers(g, why, sizeof(why));
     if (send_frame(g->fd, status, why) == 0 && status == 0)

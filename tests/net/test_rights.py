@@ -1,6 +1,6 @@
 """What the daemons may still do once they run. The concentrator: the rights of an ordinary user, and
 CAP_NET_ADMIN, which its sandbox leaves nothing to do but widen send buffers. The gateway and its
-guard: of root's capabilities that one alone."""
+guard: of root's capabilities that one alone, in a sandbox of their own."""
 import os
 import pwd
 import re
@@ -203,7 +203,7 @@ def test_the_gateway_and_its_guard_keep_one_capability():
             status = status_of(Path(f"/proc/{pid}/status"))
             for name in "CapPrm", "CapEff", "CapBnd":
                 assert int(status[name], 16) == CAP_NET_ADMIN
-            assert status["NoNewPrivs"] == "1"
+            assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
 def guard_of(gateway):

@@ -11,6 +11,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -26,7 +28,7 @@
 #define NOT_HERE 77
 
 /* What act() returns inside. */
-static int inside(int (*act)(void))
+static int inside(enum sandbox sandbox, int (*act)(void))
 {
     int status;
     pid_t pid = fork();
@@ -34,7 +36,7 @@ static int inside(int (*act)(void))
     assert_int_not_equal(pid, -1);
     if (pid == 0) {
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        int err = sandbox_enter();
+        int err = sandbox_enter(sandbox);
         _exit(err == -EOPNOTSUPP ? NOT_HERE : err ? 99 : act());
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -110,12 +112,12 @@ static int reach_for_the_rest(void)
 
 static void what_an_intruder_would_do(void **state)
 {
-    assert_int_equal(inside(start_program), true);
-    assert_int_equal(inside(write_files), true);
-    assert_int_equal(inside(change_network), true);
-    assert_int_equal(inside(open_a_door), true);
-    assert_int_equal(inside(make_code), true);
-    assert_int_equal(inside(reach_for_the_rest), true);
+    assert_int_equal(inside(SANDBOX_RELAY, start_program), true);
+    assert_int_equal(inside(SANDBOX_RELAY, write_files), true);
+    assert_int_equal(inside(SANDBOX_RELAY, change_network), true);
+    assert_int_equal(inside(SANDBOX_RELAY, open_a_door), true);
+    assert_int_equal(inside(SANDBOX_RELAY, make_code), true);
+    assert_int_equal(inside(SANDBOX_RELAY, reach_for_the_rest), true);
 }
 
 /* ---- what goes on ---- */
@@ -144,8 +146,66 @@ static int relay(void)
 
 static void what_a_relay_does(void **state)
 {
-    assert_int_equal(inside(have_threads_and_files), true);
-    assert_int_equal(inside(relay), true);
+    assert_int_equal(inside(SANDBOX_RELAY, have_threads_and_files), true);
+    assert_int_equal(inside(SANDBOX_RELAY, relay), true);
+}
+
+/* ---- the router's ---- */
+
+static int reach_for_the_kernel(void)
+{
+    return is_denied(syscall(SYS_unshare, 0)) && is_denied(syscall(SYS_setns, -1, 0)) &&
+           is_denied(syscall(SYS_bpf, 0, 0, 0)) && is_denied(syscall(SYS_mount, 0, 0, 0, 0, 0)) &&
+           is_denied(syscall(SYS_keyctl, 0, 0, 0, 0, 0)) &&
+           is_denied(syscall(SYS_finit_module, -1, "", 0)) &&
+           is_denied(syscall(SYS_userfaultfd, 0)) &&
+           is_denied(syscall(SYS_clock_settime, 0, NULL)) &&
+           is_denied(syscall(SYS_process_vm_readv, 1, 0, 0, 0, 0, 0));
+}
+
+static int look_at_packets(void)
+{
+    return is_denied(socket(AF_PACKET, SOCK_RAW, 0)) && is_denied(socket(AF_VSOCK, SOCK_STREAM, 0));
+}
+
+static int make_a_namespace(void)
+{
+    return is_denied(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0));
+}
+
+static void what_an_intruder_of_the_router_would_do(void **state)
+{
+    assert_int_equal(inside(SANDBOX_ROUTER, reach_for_the_kernel), true);
+    assert_int_equal(inside(SANDBOX_ROUTER, look_at_packets), true);
+    assert_int_equal(inside(SANDBOX_ROUTER, make_a_namespace), true);
+}
+
+/* As the guard does with nft. */
+static int run_programs(void)
+{
+    static char path[] = "/bin/true", *const arguments[] = {path, NULL}, *const environment[1];
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execve(path, arguments, environment);
+        _exit(1);
+    }
+    return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static int change_the_network(void)
+{
+    return socket(AF_NETLINK, SOCK_RAW, 0) != -1 && set_option(SOL_SOCKET, SO_REUSEADDR) == 0 &&
+           open("/dev/null", O_RDWR) != -1;
+}
+
+static void what_a_router_does(void **state)
+{
+    assert_int_equal(inside(SANDBOX_ROUTER, have_threads_and_files), true);
+    assert_int_equal(inside(SANDBOX_ROUTER, relay), true);
+    assert_int_equal(inside(SANDBOX_ROUTER, run_programs), true);
+    assert_int_equal(inside(SANDBOX_ROUTER, change_the_network), true);
 }
 
 int main(void)
@@ -153,6 +213,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_an_intruder_would_do),
         cmocka_unit_test(what_a_relay_does),
+        cmocka_unit_test(what_an_intruder_of_the_router_would_do),
+        cmocka_unit_test(what_a_router_does),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
