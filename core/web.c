@@ -48,25 +48,35 @@ static void on_event(struct bufferevent *stream, short what, void *arg)
     end(arg);
 }
 
-/* What is written is all that he gets: he is hung up on when it is out. */
+static int write_head(struct evbuffer *out, const char *status, const char *type, size_t length)
+{
+    int n = evbuffer_add_printf(
+        out,
+        "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+        "Connection: close\r\nCache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
+        "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
+        "script-src 'unsafe-inline'; connect-src 'self'; img-src data:\r\n\r\n",
+        status, type, length);
+
+    return n < 0 ? -1 : 0;
+}
+
+/* What is written is all that he gets: he is hung up on when it is out, or cannot go out. The
+ * client may be gone afterwards. */
 static void answer(struct client *c, const char *status, const char *type, struct evbuffer *body,
                    bool with_body)
 {
     struct evbuffer *out = bufferevent_get_output(c->stream);
+    int err = write_head(out, status, type, evbuffer_get_length(body));
 
-    evbuffer_add_printf(out,
-                        "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                        "Connection: close\r\nCache-Control: no-store\r\n"
-                        "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
-                        "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
-                        "script-src 'unsafe-inline'; connect-src 'self'; img-src data:\r\n\r\n",
-                        status, type, evbuffer_get_length(body));
-    if (with_body)
-        evbuffer_add_buffer(out, body);
+    if (!err && with_body)
+        err = evbuffer_add_buffer(out, body);
     bufferevent_disable(c->stream, EV_READ);
-    /* It notices by itself that there is something to write, unless it had no memory for that. */
-    bufferevent_enable(c->stream, EV_WRITE);
     bufferevent_setcb(c->stream, NULL, on_sent, on_event, c);
+    /* It notices by itself that there is something to write, unless it had no memory for that. */
+    if (err || bufferevent_enable(c->stream, EV_WRITE) == -1)
+        end(c);
 }
 
 static void complain(struct client *c, const char *status)
@@ -168,7 +178,9 @@ static void on_accepted(void *arg, int fd, const struct addr *peer)
      * once is bounded, and more than WEB_REQUEST_MAX is not waited for. */
     bufferevent_setcb(c->stream, on_readable, NULL, on_event, c);
     bufferevent_set_timeouts(c->stream, &patience, &patience);
-    bufferevent_enable(c->stream, EV_READ | EV_WRITE);
+    /* Where it does not wait, there is no timeout either. */
+    if (bufferevent_enable(c->stream, EV_READ | EV_WRITE) == -1)
+        end(c);
 }
 
 int web_add_json(struct evbuffer *out, struct json_object *document)

@@ -63,6 +63,7 @@ WRONG = [
     ("sleeps", "tests/net/lab.py", "import time\n\nfor _ in range(9):\n    time.sleep(1)\n"),
     ("sleeps", "tests/unit/wait.c", "void test_flow(void)\n{\n    usleep(2000);\n}\n"),
     ("events", "core/clock.c", "void clock_wait(void)\n{\n    event_add(tick, NULL);\n}\n"),
+    ("events", "core/clock.c", "void clock_wait(void)\n{\n    bufferevent_enable(b, EV_READ);\n}\n"),
     ("words", "core/clock.c", "/* TO" "DO: more */\n"),
     ("words", "README.md", "As iss" "ue 2 says.\n"),
     ("words", "README.md", "Built in /wo" "rk/main.\n"),
