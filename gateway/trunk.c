@@ -593,14 +593,39 @@ static void on_race(evutil_socket_t fd, short what, void *arg)
     dial_next(arg);
 }
 
-static void hurry(struct trunk *t)
+static bool is_tried(const struct trunk *t, uint8_t uplink)
+{
+    for (size_t i = 0; i < t->n_attempts; i++) {
+        if (t->attempts[i].uplink == uplink)
+            return true;
+    }
+    return false;
+}
+
+static bool may_be_dead(const struct gauge *gauge)
+{
+    return gauge->health.doubtful || gauge_verdict(gauge) == HEALTH_DEAD;
+}
+
+/* While it is dialled. Behind those that have been tried, uplinks that are back since it was
+ * scheduled join the race; and one that may be dead is not waited for. */
+static void race_anew(struct trunk *t, const struct schedule *next)
 {
     static const struct timeval now = {0};
+    struct schedule before = t->schedule;
+    size_t n = t->n_attempts;
 
-    if (t->state != TRUNK_DIALING || t->n_attempts == 0)
+    t->schedule = *next;
+    memcpy(t->schedule.order, before.order, n * sizeof(before.order[0]));
+    for (size_t i = 0; i < next->n_order; i++) {
+        if (!is_tried(t, next->order[i]))
+            t->schedule.order[n++] = next->order[i];
+    }
+    t->schedule.n_order = n;
+    if (t->n_attempts == 0 || n == t->n_attempts)
         return;
-    const struct gauge *gauge = &t->context->gauges->of[t->attempts[t->n_attempts - 1].uplink];
-    if (gauge->health.doubtful || gauge_verdict(gauge) == HEALTH_DEAD)
+    const struct gauge *gauge = &t->context->gauges->of[before.order[t->n_attempts - 1]];
+    if (may_be_dead(gauge) || !event_pending(t->race, EV_TIMEOUT, NULL))
         event_add(t->race, &now);
 }
 
@@ -643,13 +668,17 @@ static void drop_doubtful(struct trunk *t)
 void trunk_reschedule(struct trunk *t, const struct demand *demand)
 {
     struct placement placement = t->schedule.placement;
+    struct schedule next;
 
-    if (!t->paths && !is_greeting(t)) {
-        hurry(t);
+    if (!t->paths && !is_greeting(t) && t->state != TRUNK_DIALING)
+        return;
+    gauges_schedule(t->context->gauges, t->context->uplinks, t->station->entry->address.family,
+                    demand, &placement, &next);
+    if (t->state == TRUNK_DIALING) {
+        race_anew(t, &next);
         return;
     }
-    gauges_schedule(t->context->gauges, t->context->uplinks, t->station->entry->address.family,
-                    demand, &placement, &t->schedule);
+    t->schedule = next;
     if (is_stranded(t)) {
         dial_anew(t);
         return;

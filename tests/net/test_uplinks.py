@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bonded import PORT, Bonded, Lab, Uplink, kernel_counter, wait_for
-from traffic import Digest, Server, Transfer, connect, offer_paced, pair, read, take
+from traffic import Digest, Server, Transfer, connect, offer_paced, pair, read, take, tell_where_from
 
 DIRECTION = pytest.mark.parametrize("direction", ["down", "up"])
 
@@ -120,6 +120,13 @@ REFUSALS = ("table inet lossy {{ chain c {{ type filter hook forward priority 0;
             "tcp sport {port} tcp flags & rst == rst drop\n}}\n}}\n")
 
 
+def make_deaf(lab: Lab, uplink: str) -> None:
+    """No connection can be dialled there any more; those that are go on."""
+    lab.router.run(["nft", "add table ip deaf; add chain ip deaf output "
+                    "{ type filter hook output priority 0; }; add rule ip deaf output "
+                    f"oifname {uplink} tcp dport {PORT} tcp flags & (syn | ack) == syn drop"])
+
+
 def test_a_dial_that_no_uplink_answers():
     """It begins when dsl is all there is, and dsl answers no dial any more. By lte, which comes back
     meanwhile, others are welcomed: that one says nothing of the concentrator, and nobody is cut off."""
@@ -128,9 +135,7 @@ def test_a_dial_that_no_uplink_answers():
         wait_for(lambda: bond.uplink("lte")["state"] == "down", 10, "lte down")
         flows = [pair(lab.client, lab.destinations[0])]
         wait_for(lambda: bond.station("vps")["warm"] == 4, 10, "all warm connections")
-        lab.router.run(["nft", "add table ip deaf; add chain ip deaf output "
-                        "{ type filter hook output priority 0; }; add rule ip deaf output "
-                        f"oifname dsl tcp dport {PORT} tcp flags & (syn | ack) == syn drop"])
+        make_deaf(lab, "dsl")
         flows.append(pair(lab.client, lab.destinations[0]))  # takes one: the next is dialled
         lab.uplink("lte").carrier(True)
         wait_for(lambda: bond.uplink("lte")["state"] == "up", 10, "lte up")
@@ -140,6 +145,23 @@ def test_a_dial_that_no_uplink_answers():
         for client, server in flows:
             client.sendall(b"still there")
             assert read(server, 11) == b"still there"
+
+
+def test_a_flow_that_is_dialled_when_an_uplink_comes_back():
+    """It began when dsl was all there was, and dsl answers no dial any more: it goes on by lte."""
+    with Lab() as lab, Bonded(lab) as bond:
+        lab.uplink("lte").carrier(False)
+        wait_for(lambda: bond.uplink("lte")["state"] == "down", 10, "lte down")
+        flows = [pair(lab.client, lab.destinations[0])]
+        wait_for(lambda: bond.station("vps")["warm"] == 4, 10, "all warm connections")
+        make_deaf(lab, "dsl")
+        flows += [pair(lab.client, lab.destinations[0]) for _ in range(4)]  # takes all of them
+        with Server(lab.destinations[0], tell_where_from) as server:
+            client = connect(lab.client, lab.destinations[0].address, server.port)
+            wait_for(lambda: any(flow["state"] == "choosing" for flow in bond.flows()), 5, "its dial")
+            lab.uplink("lte").carrier(True)
+            assert take(client).length > 0
+        assert "closed why=concentrator" not in bond.gateway.output()
 
 
 @pytest.mark.parametrize("refusal", ["arrives", "is lost"])
