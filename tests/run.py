@@ -362,7 +362,8 @@ def run_attack(runner: Runner) -> None:
     run_side_by_side(runner, "attack: what is sent, and when",
                      [net / "attack_replays.py", net / "test_hostile_concentrator.py",
                       net / "test_hostile_gateway.py"], environment)
-    for what, name in (("in numbers", "test_attack.py"), ("what time tells", "attack_timing.py")):
+    for what, name in (("in numbers", "test_attack.py"), ("who stops reading", "test_readers.py"),
+                       ("what time tells", "attack_timing.py")):
         runner.run(f"attack: {what}", read_pytest, *PYTEST, net / name, **environment)
 
 

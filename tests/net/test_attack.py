@@ -1,13 +1,11 @@
 """Strangers in great numbers, descriptors that run out, peers that do not read: what becomes of
-those who behave. BONDWAY_ATTACK_SECONDS: how long each attack lasts (3); BONDWAY_STALLED_FLOWS: how
-many flows stand still (300), and BONDWAY_STALLED_SECONDS: how long (1)."""
+those who behave. BONDWAY_ATTACK_SECONDS: how long each attack lasts (3)."""
 import collections
 import contextlib
 import json
 import os
 import re
 import resource
-import select
 import socket
 import subprocess
 import sys
@@ -20,6 +18,7 @@ import pytest
 import protocol as p
 from alone import PORT, accept, destination, port_of, recv_exactly, wait_for
 from bonded import find_program
+from stalled import FLOWS, MEMORY, NO_NET_ADMIN, drain, fill, stand_still
 
 SECONDS = float(os.environ.get("BONDWAY_ATTACK_SECONDS", "3"))
 # On loopback there is no round trip; a gateway has one.
@@ -222,11 +221,7 @@ def test_a_noisy_gateway_disturbs_no_other(make):
 
 # ---- who does not read ----
 
-STALLED = int(os.environ.get("BONDWAY_STALLED_FLOWS", "300"))
-STALLED_SECONDS = float(os.environ.get("BONDWAY_STALLED_SECONDS", "1"))
 IDLE_MEMORY = 4 << 10
-STALLED_MEMORY = (64 << 10) + 512  # one buffer
-NO_NET_ADMIN = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
 
 
 @pytest.fixture
@@ -245,44 +240,6 @@ def memory_of(conc):
     return int(re.search(r"^VmRSS:\s+(\d+)", text, re.M)[1]) << 10
 
 
-def fill(sources):
-    """Writes to all until none takes any more, for half a second. How much each has taken; what is
-    written is its place in the stream, over and over."""
-    sent, poll = [0] * len(sources), select.poll()
-    places = {source.fileno(): i for i, source in enumerate(sources)}
-    for number in places:
-        poll.register(number, select.POLLOUT)
-    while ready := poll.poll(500):
-        for number, _ in ready:
-            i = places[number]
-            with contextlib.suppress(BlockingIOError):
-                sent[i] += sources[i].send(PATTERN[sent[i] % 251:][:65536])
-    return sent
-
-
-PATTERN = bytes(range(251)) * 300
-
-
-def stand_still(is_flat):
-    """For so long nobody reads; how much memory that takes is looked at now and then."""
-    end = time.monotonic() + STALLED_SECONDS
-    while time.monotonic() < end:
-        assert is_flat()
-        time.sleep(min(1, STALLED_SECONDS))  # not a wait: this is the attack
-
-
-def drain(sinks, expected):
-    """Reads all from all, and compares."""
-    for sink, n in zip(sinks, expected):
-        sink.setblocking(True)
-        sink.settimeout(20)
-        at = 0
-        while at < n:
-            more = sink.recv(65536)
-            assert more and more == PATTERN[at % 251:][:len(more)]
-            at += len(more)
-
-
 @pytest.mark.parametrize("stalls", ["gateway", "destination"])
 def test_who_stops_reading_costs_little_memory(make, small_buffers, stalls):
     """Many flows at once; then all go on, and nothing is lost."""
@@ -293,7 +250,7 @@ def test_who_stops_reading_costs_little_memory(make, small_buffers, stalls):
     token, before = token_of(conc), memory_of(conc)
     with destination() as listening, contextlib.ExitStack() as stack:
         gateways, servers = [], []
-        for _ in range(STALLED):
+        for _ in range(FLOWS):
             gateway = stack.enter_context(conc.gateway())
             assert gateway.greet(token).type == p.WELCOME
             assert gateway.open("127.0.0.1", port_of(listening), p.PLAIN) == 0
@@ -302,14 +259,14 @@ def test_who_stops_reading_costs_little_memory(make, small_buffers, stalls):
         for sock in gateways + servers:
             sock.setblocking(False)
         idle = memory_of(conc)
-        assert idle - before <= STALLED * IDLE_MEMORY
+        assert idle - before <= FLOWS * IDLE_MEMORY
         sources, sinks = (servers, gateways) if stalls == "gateway" else (gateways, servers)
         sent = fill(sources)
         stalled = memory_of(conc)
-        assert stalled - idle <= STALLED * STALLED_MEMORY
-        assert conc.figures()["flows"] == STALLED
+        assert stalled - idle <= FLOWS * MEMORY
+        assert conc.figures()["flows"] == FLOWS
         stand_still(lambda: memory_of(conc) <= stalled + (1 << 20))
-        assert fill(sources) == [0] * STALLED
+        assert fill(sources) == [0] * FLOWS
         drain(sinks, sent)
         wait_for(lambda: memory_of(conc) <= idle + (stalled - idle) / 2 + (4 << 20), "it is freed")
 
