@@ -128,6 +128,21 @@ static void obey_carrier(struct link *link, char **rest, char *answer)
         snprintf(answer, CONTROL_ANSWER_MAX, "ok\n");
 }
 
+static void obey_seed(struct link *link, char **rest, char *answer)
+{
+    const char *text = strtok_r(NULL, " ", rest);
+    char *end = NULL;
+    uint64_t seed = text ? strtoull(text, &end, 10) : 0;
+
+    if (!text || *end || end == text) {
+        snprintf(answer, CONTROL_ANSWER_MAX, "error: seed: a number\n");
+        return;
+    }
+    lane_seed(&link->lane[UP], 2 * seed);
+    lane_seed(&link->lane[DOWN], 2 * seed + 1);
+    snprintf(answer, CONTROL_ANSWER_MAX, "ok\n");
+}
+
 static size_t format_lane(struct lane *lane, const char *name, char *text, size_t room)
 {
     const struct lane_settings *set = &lane->settings;
@@ -168,8 +183,10 @@ void control_obey(struct link *link, char *line, char answer[CONTROL_ANSWER_MAX]
         obey_set(link, &rest, answer);
     else if (command && strcmp(command, "carrier") == 0)
         obey_carrier(link, &rest, answer);
+    else if (command && strcmp(command, "seed") == 0)
+        obey_seed(link, &rest, answer);
     else if (command && strcmp(command, "stats") == 0)
         obey_stats(link, answer);
     else
-        snprintf(answer, CONTROL_ANSWER_MAX, "error: commands are set, carrier and stats\n");
+        snprintf(answer, CONTROL_ANSWER_MAX, "error: commands are set, carrier, seed and stats\n");
 }

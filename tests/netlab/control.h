@@ -14,6 +14,7 @@
  *                                   queue=100ms | queue=64000 (bytes) | queue=0 (no limit)
  *                                   drop=on|off mptcp=pass|strip
  *   carrier on|off
+ *   seed NUMBER                     what is drawn from here on follows from it
  *   stats                           one JSON object
  * A line either takes effect as a whole or, answered by "error: ...", not at all. */
 void control_obey(struct link *link, char *line, char answer[CONTROL_ANSWER_MAX]);

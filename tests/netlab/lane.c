@@ -19,8 +19,14 @@ static uint32_t random_u32(struct lane *lane)
 
 void lane_init(struct lane *lane, uint64_t random_seed)
 {
-    *lane = (struct lane){.random = random_seed ? random_seed : 1};
-    for (int i = 0; i < 16; i++)
+    *lane = (struct lane){0};
+    lane_seed(lane, random_seed);
+}
+
+void lane_seed(struct lane *lane, uint64_t random_seed)
+{
+    lane->random = random_seed ? random_seed : 1;
+    for (int i = 0; i < 16; i++) /* small seeds have few bits */
         random_u32(lane);
 }
 

@@ -58,6 +58,8 @@ struct lane {
 
 /* random_seed: any number; lanes with different seeds draw different losses. */
 void lane_init(struct lane *lane, uint64_t random_seed);
+/* From here on what is drawn follows from the seed and the number of packets alone. */
+void lane_seed(struct lane *lane, uint64_t random_seed);
 
 /* Takes the packet if it fits: true. False leaves it with the caller, counted as dropped.
  * Fill length, wire_bytes and frame. now_ns never goes back. */

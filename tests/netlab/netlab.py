@@ -326,6 +326,10 @@ class Link:
         """Pulls the cable out of the router, or puts it back."""
         self.command(f"carrier {'on' if on else 'off'}")
 
+    def seed(self, number: int) -> None:
+        """Which packets are lost from here on, by their number, is drawn from this one."""
+        self.command(f"seed {number}")
+
     def stats(self) -> Dict[str, Any]:
         """Settings and counters of both directions, as netlab-link prints them."""
         return json.loads(self.command("stats"))

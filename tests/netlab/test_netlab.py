@@ -273,6 +273,31 @@ def test_loss_is_random_and_as_frequent_as_asked(probe, link, percent):
     assert arrive(send_datagrams(link, "up", 50), 50), "the other direction loses nothing"
 
 
+def survivors(link, direction, seed, count=64):
+    """Which of so many datagrams arrive; None where a packet of somebody else's was among them."""
+    link.seed(seed)
+    before = link.stats()[direction]
+    inbox = send_datagrams(link, direction, count)
+
+    def drawn():
+        now = link.stats()[direction]
+        passed = now["packets"] - before["packets"]
+        return (passed, passed + now["dropped"]["loss"] - before["dropped"]["loss"])
+
+    passed, all_of_them = wait_for(lambda: drawn()[1] >= count and drawn())
+    with inbox:
+        inbox.settimeout(5)
+        return [inbox.recv(16)[0] for _ in range(passed)] if all_of_them == count else None
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_the_same_seed_loses_the_same(link, direction):
+    link.set(loss=50)
+    first, again, other = (wait_for(lambda seed=seed: survivors(link, direction, seed))
+                           for seed in (7, 7, 8))
+    assert first == again != other
+
+
 def test_queue_limit_in_time_is_the_delay_under_load(probe, link):
     link.set(rate_down=10, delay=5, queue_ms=60)
     result = run_probe(probe, link, "down", mbps=15)
@@ -458,7 +483,7 @@ def test_nothing_of_the_lab_shows_outside(lab):
 def test_settings_that_make_no_sense_change_nothing(link):
     before = link.stats()
     for line in ("set up rate=fast", "set down loss=101", "set sideways rate=1", "set up delay=1",
-                 "set up rate=7 nonsense=1", "carrier maybe", "hello", ""):
+                 "set up rate=7 nonsense=1", "carrier maybe", "seed", "seed 7x", "hello", ""):
         with pytest.raises(LabError):
             link.command(line)
     with pytest.raises(LabError):
