@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bonded import ROOT, Lab
-from scenario import LOSSLESS, QUEUE, RATE, RTT, Result, Scenario, Way, draw
+from scenario import LOSSLESS, QUEUE, RATE, RTT, Ratio, Result, Scenario, Way, draw
 from soak import Result as SoakResult
 from soak import exchange, is_steady, plan, set_unheard_apart
 from traffic import SLACK, Server, offer, read, take
@@ -108,8 +108,35 @@ def test_what_is_promised_of_a_scenario():
     a, b, far = Way(10, 20, 0, 100), Way(30, 60, 0, 100), Way(30, 90, 0, 100)
     alike, unlike = Scenario(0, (a, b)), Scenario(0, (a, far))
     assert alike.alike and not unlike.alike
-    assert Result(alike, (10, 30), 36.1).kept and not Result(alike, (10, 30), 35.9).kept
-    assert Result(unlike, (10, 30), 29.2).kept and not Result(unlike, (10, 30), 29.0).kept
+    for scenario, least in ((alike, 36), (unlike, 29.1)):
+        for bonded, kept in ((least + 0.1, True), (least - 0.1, False)):
+            assert Result(scenario, ([10, 10], [30, 30]), [bonded, bonded]).kept == kept
+
+
+def test_how_certain_a_ratio_is():
+    """It holds 99 times in 100, or nearly so where what is divided is not normal; and what both have
+    in common does not count."""
+    chance, held = random.Random(1), 0
+    for _ in range(1000):
+        wholes = [chance.uniform(5, 20) for _ in range(6)]
+        parts = [0.9 * each + chance.gauss(0, 1) for each in wholes]
+        ratio = Ratio.of(parts, wholes)
+        held += abs(ratio.value - 0.9) <= ratio.error
+        assert ratio.is_certain(0.9) == (abs(ratio.value - 0.9) > ratio.error)
+    assert 975 <= held <= 1000
+    assert Ratio.of([9, 18, 4.5], [10, 20, 5]).error == pytest.approx(0)
+    assert not Ratio.of([9], [10]).is_certain(0.1)
+
+
+def test_when_a_scenario_has_been_measured_enough():
+    """When all that is promised is certain, or one promise is surely broken."""
+    alike = Scenario(0, (Way(10, 20, 0, 100), Way(30, 60, 0, 100)))
+    steady, shaky = [38, 38.1, 37.9], [30, 45, 39]
+    alone = ([10, 10, 10], [30, 30, 30])
+    assert Result(alike, alone, steady).certain and not Result(alike, alone, shaky).certain
+    slow = Result(alike, alone, [32, 32.1, 31.9])  # more than the better one, far from the sum
+    assert slow.certain and not slow.kept
+    assert Result(alike, alone, [20, 29, 10]).certain is False
 
 
 def test_memory_that_grows():
