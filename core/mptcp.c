@@ -18,8 +18,12 @@
 #define KEEPALIVE_INTERVAL_S 15
 #define KEEPALIVE_PROBES 4
 
-/* A limit: what it holds is what has come and cannot be delivered yet. */
-#define RECEIVE_BUFFER_MAX (16u << 20)
+/* A limit: what it holds is what has come and cannot be delivered yet. While a lost packet is sent
+ * again, that is all that comes in a round trip, besides the one that is under way: two of 130 Mb/s
+ * at 600 ms. With half of this the sender stood still meanwhile, and began again with a burst that
+ * the path's queue could not hold: 85 Mb/s of 124. More would be fetched for nothing where a client
+ * stops reading. */
+#define RECEIVE_BUFFER_MAX (32u << 20)
 #define RECEIVE_BUFFER_MIN (2u << 20)
 #define RECEIVE_BUFFER_OF_MEMORY 32 /* a thirty-second part */
 

@@ -18,7 +18,7 @@
 /* A stream socket, non-blocking and close-on-exec. Returns the fd, or -errno: -EPROTONOSUPPORT or
  * -ENOPROTOOPT where the kernel has no MPTCP or net.mptcp.enabled is 0.
  *
- * With CAP_NET_ADMIN its receive buffer is set, to 16 MiB or a thirty-second part of the memory,
+ * With CAP_NET_ADMIN its receive buffer is set, to 32 MiB or a thirty-second part of the memory,
  * and so is that of what it accepts and of every subflow that joins. The kernel's own tuning (seen
  * in 6.12 and 6.18) fails a bond in three ways:
  * - A subflow that joins a connection whose buffer has grown starts with a window of 64 KiB and

@@ -312,7 +312,7 @@ static void has_a_wide_receive_buffer(void **state)
 {
     struct pair pair = connect_pair(4, true, true);
 
-    assert_in_range(receive_buffer_of(pair.client), 2 << 20, 16 << 20);
+    assert_in_range(receive_buffer_of(pair.client), 2 << 20, 32 << 20);
     assert_int_equal(receive_buffer_of(pair.server), receive_buffer_of(pair.client));
     close(pair.client);
     close(pair.server);
