@@ -145,20 +145,20 @@ void checks_lan(struct findings *f, const struct gateway_config *config)
 
 static struct json_object *figures_of(const struct checkup_result *r, const char *concentrator)
 {
-    struct json_object *o = json_object_new_object();
+    struct document d = {.depth = 0};
 
-    json_object_object_add(o, "concentrator", json_object_new_string(concentrator));
+    document_open_object(&d, NULL);
+    document_add_text(&d, "concentrator", concentrator);
     if (r->connected) {
-        json_object_object_add(o, "connect_ms", json_object_new_int64(r->connect_ms));
-        json_object_object_add(o, "mptcp", json_object_new_boolean(r->mptcp));
+        document_add_number(&d, "connect_ms", r->connect_ms);
+        document_add_bool(&d, "mptcp", r->mptcp);
     }
     if (r->answered > 0)
-        json_object_object_add(o, "rtt_ms", json_object_new_double(r->rtt_ms));
-    json_object_object_add(o, "probes_lost",
-                           json_object_new_int64((int64_t)(CHECKUP_PROBES - r->answered)));
+        document_add_decimal(&d, "rtt_ms", r->rtt_ms, 1);
+    document_add_number(&d, "probes_lost", CHECKUP_PROBES - r->answered);
     if (r->mtu)
-        json_object_object_add(o, "packet_bytes", json_object_new_int64(r->mtu));
-    return o;
+        document_add_number(&d, "packet_bytes", r->mtu);
+    return document_finish(&d);
 }
 
 /* "36 ms to vps, 0 of 10 probes lost, packets up to 1500 bytes, MPTCP survives" */

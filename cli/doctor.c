@@ -46,16 +46,30 @@ static const struct role *role_here(void)
     return roles[0];
 }
 
-static void print_json(const struct examination *x)
+static struct json_object *describe(const struct examination *x)
 {
-    struct json_object *o = json_object_new_object();
+    struct document d = {.depth = 0};
 
-    json_object_object_add(o, "role", json_object_new_string(x->role->daemon));
-    json_object_object_add(o, "version", json_object_new_string(BONDWAY_VERSION));
-    json_object_object_add(o, "findings", findings_describe(x->findings));
-    puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                               JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(o);
+    document_open_object(&d, NULL);
+    document_add_text(&d, "role", x->role->daemon);
+    document_add_text(&d, "version", BONDWAY_VERSION);
+    findings_describe(x->findings, &d);
+    return document_finish(&d);
+}
+
+static int print_json(const struct examination *x)
+{
+    struct json_object *document = describe(x);
+
+    if (!document) {
+        command_complain(&doctor_command, "out of memory");
+        return EXIT_FAILED;
+    }
+    puts(json_object_to_json_string_ext(document, JSON_C_TO_STRING_PRETTY |
+                                                      JSON_C_TO_STRING_SPACED |
+                                                      JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(document);
+    return (int)findings_code(x->findings);
 }
 
 static int examine(struct examination *x)
@@ -70,11 +84,11 @@ static int examine(struct examination *x)
     if (!x->findings)
         return EXIT_FAILED;
     x->role->examine(x->findings, x->config ? x->config : x->role->config);
+    int code = (int)findings_code(x->findings);
     if (x->json)
-        print_json(x);
+        code = print_json(x);
     else
         findings_print(x->findings, &screen);
-    int code = (int)findings_code(x->findings);
     findings_free(x->findings);
     return command_finish(code);
 }

@@ -13,6 +13,7 @@ struct finding {
 struct findings {
     struct finding *list;
     size_t n;
+    bool failed; /* to note one */
 };
 
 struct findings *findings_new(void)
@@ -20,36 +21,44 @@ struct findings *findings_new(void)
     return calloc(1, sizeof(struct findings));
 }
 
+static void free_finding(struct finding *finding)
+{
+    free(finding->subject);
+    free(finding->text);
+    free(finding->remedy);
+    json_object_put(finding->figures);
+}
+
 void findings_free(struct findings *all)
 {
-    for (size_t i = 0; all && i < all->n; i++) {
-        free(all->list[i].subject);
-        free(all->list[i].text);
-        free(all->list[i].remedy);
-        json_object_put(all->list[i].figures);
-    }
-    if (all)
-        free(all->list);
+    if (!all)
+        return;
+    for (size_t i = 0; i < all->n; i++)
+        free_finding(&all->list[i]);
+    free(all->list);
     free(all);
 }
 
 void findings_add(struct findings *all, enum finding_level level, const char *subject,
                   const char *remedy, const char *fmt, ...)
 {
+    struct finding new = {
+        .level = level, .subject = strdup(subject), .remedy = strdup(remedy ? remedy : "")};
     struct finding *list = reallocarray(all->list, all->n + 1, sizeof(*list));
-    char *text;
     va_list args;
 
-    if (!list)
-        return;
-    all->list = list;
     va_start(args, fmt);
-    if (vasprintf(&text, fmt, args) == -1)
-        text = NULL;
+    if (vasprintf(&new.text, fmt, args) == -1)
+        new.text = NULL;
     va_end(args);
-    struct finding *finding = &list[all->n++];
-    *finding = (struct finding){.level = level, .subject = strdup(subject), .text = text};
-    finding->remedy = strdup(remedy ? remedy : "");
+    if (list)
+        all->list = list;
+    if (list && new.subject &&new.text &&new.remedy) {
+        all->list[all->n++] = new;
+    } else {
+        all->failed = true;
+        free_finding(&new);
+    }
 }
 
 void findings_add_line(struct findings *all, enum finding_level level, const char *subject,
@@ -65,8 +74,9 @@ void findings_add_line(struct findings *all, enum finding_level level, const cha
 
 void findings_add_figures(struct findings *all, struct json_object *figures)
 {
-    if (all->n == 0 || all->list[all->n - 1].figures)
-        json_object_put(figures);
+    all->failed |= !figures;
+    if (all->failed || all->list[all->n - 1].figures)
+        json_object_put(figures); /* the finding that they are of may be the one that is missing */
     else
         all->list[all->n - 1].figures = figures;
 }
@@ -81,44 +91,38 @@ static const struct {
     [FINDING_BAD] = {"bad", PAINT_BAD},
 };
 
-static const char *or_empty(const char *text)
-{
-    return text ? text : "";
-}
-
 void findings_print(const struct findings *all, const struct screen *screen)
 {
     int width = 0;
 
     for (size_t i = 0; i < all->n; i++) {
-        int len = (int)strlen(or_empty(all->list[i].subject));
+        int len = (int)strlen(all->list[i].subject);
         width = len > width ? len : width;
     }
     for (size_t i = 0; i < all->n; i++) {
         const struct finding *f = &all->list[i];
         screen_print(screen, levels[f->level].paint, "%-4s", levels[f->level].name);
-        fprintf(screen->out, "  %-*s  %s\n", width, or_empty(f->subject), or_empty(f->text));
-        if (f->remedy && *f->remedy)
+        fprintf(screen->out, "  %-*s  %s\n", width, f->subject, f->text);
+        if (*f->remedy)
             fprintf(screen->out, "%*s-> %s\n", width + 8, "", f->remedy);
     }
 }
 
-struct json_object *findings_describe(const struct findings *all)
+void findings_describe(const struct findings *all, struct document *d)
 {
-    struct json_object *list = json_object_new_array();
-
-    for (size_t i = 0; list && i < all->n; i++) {
+    document_open_list(d, "findings");
+    for (size_t i = 0; i < all->n; i++) {
         const struct finding *f = &all->list[i];
-        struct json_object *o = json_object_new_object();
-        json_object_object_add(o, "level", json_object_new_string(levels[f->level].name));
-        json_object_object_add(o, "subject", json_object_new_string(or_empty(f->subject)));
-        json_object_object_add(o, "text", json_object_new_string(or_empty(f->text)));
-        json_object_object_add(o, "remedy", json_object_new_string(or_empty(f->remedy)));
+        document_open_object(d, NULL);
+        document_add_text(d, "level", levels[f->level].name);
+        document_add_text(d, "subject", f->subject);
+        document_add_text(d, "text", f->text);
+        document_add_text(d, "remedy", f->remedy);
         if (f->figures)
-            json_object_object_add(o, "figures", json_object_get(f->figures));
-        json_object_array_add(list, o);
+            document_add_document(d, "figures", json_object_get(f->figures));
+        document_close(d);
     }
-    return list;
+    document_close(d);
 }
 
 static enum finding_level find_worst(const struct findings *all)
@@ -132,7 +136,7 @@ static enum finding_level find_worst(const struct findings *all)
 
 enum exit_code findings_code(const struct findings *all)
 {
-    enum finding_level worst = find_worst(all);
+    enum finding_level worst = all->failed ? FINDING_BAD : find_worst(all);
 
     return worst == FINDING_BAD ? EXIT_FAILED : worst == FINDING_WARN ? EXIT_DEGRADED : EXIT_WELL;
 }

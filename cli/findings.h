@@ -1,4 +1,5 @@
-/* What an examination has found: each finding with what to do about it. */
+/* What an examination has found: each finding with what to do about it. One that there was no
+ * memory for is missing, and findings_code() then says that the examination has failed. */
 #ifndef CLI_FINDINGS_H
 #define CLI_FINDINGS_H
 
@@ -7,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/table.h"
+#include "core/document.h"
 
 enum finding_level {
     FINDING_OK,
@@ -26,15 +28,14 @@ void findings_add(struct findings *all, enum finding_level level, const char *su
 /* Likewise, of "what is wrong; what to do". */
 void findings_add_line(struct findings *all, enum finding_level level, const char *subject,
                        const char *line);
-/* Figures for programs, of the finding that was added last; taken. */
+/* Figures for programs, of the finding that was added last; taken. NULL: they have failed. */
 void findings_add_figures(struct findings *all, struct json_object *figures);
 
 /* For a person, in the order in which they came. */
 void findings_print(const struct findings *all, const struct screen *screen);
-/* [{"level":"warn","subject":"lte","text":"…","remedy":"…","figures":{…}}]; the caller's to put. */
-struct json_object *findings_describe(const struct findings *all);
-/* The worst one's level; OK when there is none. */
-/* EXIT_WELL, EXIT_DEGRADED or EXIT_FAILED. */
+/* Adds "findings": [{"level":"warn","subject":"lte","text":"…","remedy":"…","figures":{…}}]. */
+void findings_describe(const struct findings *all, struct document *d);
+/* By the worst one: EXIT_WELL, EXIT_DEGRADED or EXIT_FAILED. */
 enum exit_code findings_code(const struct findings *all);
 
 #endif
