@@ -107,9 +107,9 @@ static int write_status(void *arg, struct evbuffer *out)
 }
 
 static const struct web_page pages[] = {
-    {"/metrics", METRICS_TYPE, write_metrics},
-    {"/status.json", "application/json", write_status},
-    {NULL, NULL, NULL},
+    {"/metrics", METRICS_TYPE, NULL, write_metrics},
+    {"/status.json", "application/json", NULL, write_status},
+    {NULL, NULL, NULL, NULL},
 };
 
 /* What becomes of the concentrator itself. */

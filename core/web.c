@@ -48,27 +48,29 @@ static void on_event(struct bufferevent *stream, short what, void *arg)
     end(arg);
 }
 
-static int write_head(struct evbuffer *out, const char *status, const char *type, size_t length)
+static int write_head(struct evbuffer *out, const char *status, const struct web_page *page,
+                      size_t length)
 {
     int n = evbuffer_add_printf(
         out,
-        "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+        "HTTP/1.1 %s\r\nContent-Type: %s\r\n%s%s%sContent-Length: %zu\r\n"
         "Connection: close\r\nCache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
         "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
         "script-src 'unsafe-inline'; connect-src 'self'; img-src data:\r\n\r\n",
-        status, type, length);
+        status, page->type, page->encoding ? "Content-Encoding: " : "",
+        page->encoding ? page->encoding : "", page->encoding ? "\r\n" : "", length);
 
     return n < 0 ? -1 : 0;
 }
 
 /* What is written is all that he gets: he is hung up on when it is out, or cannot go out. The
  * client may be gone afterwards. */
-static void answer(struct client *c, const char *status, const char *type, struct evbuffer *body,
-                   bool with_body)
+static void answer(struct client *c, const char *status, const struct web_page *page,
+                   struct evbuffer *body, bool with_body)
 {
     struct evbuffer *out = bufferevent_get_output(c->stream);
-    int err = write_head(out, status, type, evbuffer_get_length(body));
+    int err = write_head(out, status, page, evbuffer_get_length(body));
 
     if (!err && with_body)
         err = evbuffer_add_buffer(out, body);
@@ -81,6 +83,7 @@ static void answer(struct client *c, const char *status, const char *type, struc
 
 static void complain(struct client *c, const char *status)
 {
+    static const struct web_page words = {.type = "text/plain"};
     struct evbuffer *body = evbuffer_new();
 
     if (!body) {
@@ -88,7 +91,7 @@ static void complain(struct client *c, const char *status)
         return;
     }
     evbuffer_add_printf(body, "%s\n", status);
-    answer(c, status, "text/plain", body, true);
+    answer(c, status, &words, body, true);
     evbuffer_free(body);
 }
 
@@ -97,7 +100,7 @@ static void send_page(struct client *c, const struct web_page *page, bool with_b
     struct evbuffer *body = evbuffer_new();
 
     if (body && page->write(c->web->arg, body) == 0)
-        answer(c, "200 OK", page->type, body, with_body);
+        answer(c, "200 OK", page, body, with_body);
     else
         complain(c, "500 Internal Server Error");
     if (body)

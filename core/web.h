@@ -20,6 +20,9 @@
 struct web_page {
     const char *path; /* "/metrics" */
     const char *type; /* of its content */
+    /* "gzip": what write() appends is compressed; NULL: it is not. Nobody is asked whether he takes
+     * it so: every browser does, and who names no encoding says that he does (RFC 9110, 12.5.3). */
+    const char *encoding;
     /* Appends it. Returns 0, or -errno: then the client gets a 500. */
     int (*write)(void *arg, struct evbuffer *out);
 };

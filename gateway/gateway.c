@@ -619,11 +619,11 @@ static int write_page(void *arg, struct evbuffer *out)
 }
 
 static const struct web_page pages[] = {
-    {"/", "text/html; charset=utf-8", write_page},
-    {"/metrics", METRICS_TYPE, write_metrics},
-    {"/status.json", "application/json", write_status},
-    {"/flows.json", "application/json", write_flows},
-    {NULL, NULL, NULL},
+    {"/", "text/html; charset=utf-8", "gzip", write_page},
+    {"/metrics", METRICS_TYPE, NULL, write_metrics},
+    {"/status.json", "application/json", NULL, write_status},
+    {"/flows.json", "application/json", NULL, write_flows},
+    {NULL, NULL, NULL, NULL},
 };
 
 /* --- signals ------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* The status page, gateway/page.html, as embed.cmake makes it: one file, nothing from elsewhere. It
- * asks for /status.json and /flows.json once a second. */
+/* The status page, gateway/page.html, compressed by gzip as embed.cmake makes it: one file, nothing
+ * from elsewhere. It asks for /status.json and /flows.json once a second. */
 #ifndef GATEWAY_PAGE_H
 #define GATEWAY_PAGE_H
 

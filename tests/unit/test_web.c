@@ -48,7 +48,8 @@ static int write_page(void *arg, struct evbuffer *out)
     return evbuffer_add(out, "all is well", 11);
 }
 
-static const struct web_page pages[] = {{"/", "text/plain", write_page}, {NULL, NULL, NULL}};
+static const struct web_page pages[] = {{"/", "text/plain", NULL, write_page},
+                                        {NULL, NULL, NULL, NULL}};
 
 static int connect_to(const struct addr *at)
 {
