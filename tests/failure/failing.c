@@ -379,7 +379,7 @@ WRAP_IO(write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
 WRAP_IO(writev, (int fd, const struct iovec *parts, int n), (fd, parts, n))
 WRAP_IO(pwrite, (int fd, const void *bytes, size_t n, off_t offset), (fd, bytes, n, offset))
 WRAP(ssize_t, -1, splice,
-     (int from, off_t *from_at, int to, off_t *to_at, size_t n, unsigned flags),
+     (int from, off64_t *from_at, int to, off64_t *to_at, size_t n, unsigned flags),
      (from, from_at, to, to_at, n, flags), ENOMEM)
 
 /* ---- waiting ---- */
