@@ -267,14 +267,14 @@ class Runner:
 
 BUILDS = {
     "plain": ("gcc", BUILD, ["-DSANITIZE=OFF", "-DFUZZ=OFF", "-DTESTS=ON"]),
-    "asan": ("gcc, ASan and UBSan", BUILD / "asan", ["-DCMAKE_C_COMPILER=gcc", "-DSANITIZE=ON"]),
-    "tsan": ("gcc, TSan", BUILD / "tsan", ["-DCMAKE_C_COMPILER=gcc",
-                                           "-DCMAKE_C_FLAGS=-fsanitize=thread"]),
-    "clang": ("clang", BUILD / "clang", ["-DCMAKE_C_COMPILER=clang"]),
-    "fuzz": ("clang, libFuzzer", BUILD / "fuzz",
-             ["-DCMAKE_C_COMPILER=clang", "-DFUZZ=ON", "-DTESTS=OFF"]),
+    "asan": ("gcc, ASan and UBSan", BUILD / "asan",
+             ["-DCMAKE_C_COMPILER=gcc", "-DSANITIZE=ON", "-DTESTS=ON"]),
+    "tsan": ("gcc, TSan", BUILD / "tsan",
+             ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_C_FLAGS=-fsanitize=thread", "-DTESTS=ON"]),
+    "clang": ("clang", BUILD / "clang", ["-DCMAKE_C_COMPILER=clang", "-DTESTS=ON"]),
+    "fuzz": ("clang, libFuzzer", BUILD / "fuzz", ["-DCMAKE_C_COMPILER=clang", "-DFUZZ=ON"]),
     "coverage": ("clang, libFuzzer, coverage", BUILD / "coverage",
-                 ["-DCMAKE_C_COMPILER=clang", "-DFUZZ=ON", "-DTESTS=OFF",
+                 ["-DCMAKE_C_COMPILER=clang", "-DFUZZ=ON",
                   "-DCMAKE_C_FLAGS=-fprofile-instr-generate -fcoverage-mapping"]),
 }
 PYTEST = [sys.executable, "-B", "-m", "pytest", "-q", "-ra", "--tb=short", "-p",

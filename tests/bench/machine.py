@@ -23,7 +23,7 @@ def check_build(build: Path, *programs: str) -> None:
     for program in ("cli/bondway", "tests/bench/bench-relay", *programs):
         if not (build / program).exists():
             raise LabError(f"{build / program} is missing: "
-                           f"cmake -B {build} && cmake --build {build}")
+                           f"cmake -B {build} -DTESTS=ON && cmake --build {build}")
     cache = (build / "CMakeCache.txt").read_text()
     if "SANITIZE:BOOL=ON" in cache or "CMAKE_BUILD_TYPE:STRING=Debug" in cache:
         raise LabError(f"{build} is not an optimised build: use another directory")

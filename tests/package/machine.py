@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import platform
 import re
@@ -42,8 +43,15 @@ def dependencies(package: Path) -> List[str]:
 
 
 def make_base(package: Path) -> Path:
-    """What the package needs, by debootstrap, once: the directory appears in one step."""
-    base = BUILD / "package-base"
+    """A machine with what the package needs."""
+    return debootstrap(["systemd", "systemd-sysv", "dbus", "iproute2", "procps",
+                        *dependencies(package)])
+
+
+def debootstrap(packages: List[str]) -> Path:
+    """The smallest system with these, once: the directory appears in one step."""
+    name = hashlib.sha256(" ".join(sorted(packages)).encode()).hexdigest()[:8]
+    base = BUILD / f"base-{name}"
     if base.is_dir():
         return base
     release = platform.freedesktop_os_release()
@@ -51,9 +59,8 @@ def make_base(package: Path) -> Path:
     shutil.rmtree(unfinished, ignore_errors=True)
     subprocess.run(["debootstrap", "--variant=minbase", "--components=main,universe"
                     if release["ID"] == "ubuntu" else "--components=main",
-                    "--include=" + ",".join(["systemd", "systemd-sysv", "dbus", "iproute2",
-                                             "procps", *dependencies(package)]),
-                    release["VERSION_CODENAME"], unfinished, MIRRORS[release["ID"]]],
+                    "--include=" + ",".join(packages), release["VERSION_CODENAME"], unfinished,
+                    MIRRORS[release["ID"]]],
                    check=True, stdout=subprocess.DEVNULL)
     return unfinished.rename(base)
 

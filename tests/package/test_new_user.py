@@ -1,4 +1,5 @@
-"""A new user's path, by the README's own commands: two fresh machines, a VPS and a router, the package
+"""A new user's paths, by the README's own commands. From the source: on a machine that has what the
+README says, and nothing else. By the package: two fresh machines, a VPS and a router, the package
 installed on both, and the lab's internet between them. Three commands on each side; then a client
 downloads a file through both, over both uplinks."""
 
@@ -8,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import List, Tuple
@@ -15,7 +18,7 @@ from typing import List, Tuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "net"))
 
 from bonded import ROOT, Lab, interception  # noqa: E402
-from machine import Machine, make_base, wait_for  # noqa: E402
+from machine import Machine, debootstrap, make_base, wait_for  # noqa: E402
 from test_package import start  # noqa: E402
 from test_programs import web_server  # noqa: E402
 from test_readme import commands  # noqa: E402
@@ -68,3 +71,24 @@ def test_from_two_fresh_machines_to_a_download(package, tmp_path):
         carried = {uplink["name"]: uplink["rx_bytes"] for uplink in uplinks}
         assert all(carried[name] > len(content) / 20 for name in ("dsl", "lte")), carried
         assert re.search(r"^ +home ", vps.say("bondway", "status"), re.M)
+
+
+def test_from_a_clone_to_a_program(tmp_path):
+    """What is built is thrown away with the machine, which has no network: nothing else comes in."""
+    block, = re.findall(r"^```\n(apt install gcc .*?)^```$", (ROOT / "README.md").read_text(),
+                        re.M | re.S)
+    install, *build = block.replace("\\\n", " ").splitlines()
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT, clone, symlinks=True, ignore=shutil.ignore_patterns(".git", "build"))
+    done = subprocess.run(["systemd-nspawn", "--quiet", "--register=no", "--keep-unit",
+                           "--private-network", "--directory", debootstrap(install.split()[2:]),
+                           "--volatile=overlay", f"--bind={clone}:/root/clone", "sh", "-ec",
+                           "\n".join(["cd /root/clone", *build, "bondway --version",
+                                      "for role in gateway concentrator; do",
+                                      "bondway $role --keys | head -n 1; done"])],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-4000:]
+    for line in (r"-- Installing: \S+/man1/bondway\.1", r"bondway \d+\.\d+\.\d+",
+                 r"lan_interfaces = .*", r"listen = .*"):
+        assert re.search(rf"^{line}$", done.stdout, re.M), f"{line}: {done.stdout[-2000:]}"
