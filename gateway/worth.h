@@ -12,9 +12,9 @@
  * full, loses nothing, and the other is not full either, nobody asks for more, and little is
  * carried for that reason alone: then nothing is known. One that gets less than a quarter of
  * what another has carried of late, for three seconds, and is not clearly nearer, or loses packets,
- * stands by. (What another might carry is no reason: 5 Mb/s stood by beside 19, and 13 beside 4
- * that had begun with 8.) As nobody learns of a path that carries nothing, it is tried again after
- * a minute, then after 2, 4, 8.
+ * stands by. (What another might carry is no reason: 5 Mb/s stood by beside 19, which were taken
+ * for 24 to 37.) As nobody learns of a path that carries nothing, it is tried again after a minute,
+ * then after 2, 4, 8.
  *
  * Pure: figures and time in, verdict out. Plain data; of an uplink with another address, zero it.
  */
