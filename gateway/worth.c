@@ -55,26 +55,8 @@ static uint64_t at_most(const struct worth *w, const struct worth_view *v)
     return estimate(w, v);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* A burst is what a queue has let through, or luck with losses; three looks in a row are not. */
-static void note_steady(struct worth *w, const struct worth_view *v)
-{
-    uint64_t bps = least(v->bps, least(w->lately_bps[0], w->lately_bps[1]));
-
-    w->lately_bps[1] = w->lately_bps[0];
-    w->lately_bps[0] = v->bps;
-    w->steady_bps -= w->steady_bps / FORGETS_BY;
-    if (bps > w->steady_bps)
-        w->steady_bps = bps;
-}
-
 static void note(struct worth *w, const struct worth_view *v)
 {
-    note_steady(w, v);
     w->peak_bps -= w->peak_bps / FORGETS_BY;
     if (v->bps < BUSY_BPS)
         return;
@@ -96,7 +78,7 @@ static bool is_known(const struct worth *w, const struct worth_view *v,
 static bool is_outdone(const struct worth *w, const struct worth_view *v, const struct worth *by,
                        const struct worth_view *by_view)
 {
-    uint64_t mine = at_most(w, v), theirs = by->steady_bps;
+    uint64_t mine = at_most(w, v), theirs = estimate(by, by_view);
     bool nearer = v->min_rtt_us < by_view->min_rtt_us / 4 * 3;
 
     bool helps = nearer && theirs / NEAR_SHARE <= mine && v->loss_permille < LOSSY_PERMILLE;
@@ -132,7 +114,7 @@ static void find_slow(struct worth *worths, const struct worth_view *views, size
             continue;
         if (++w->outdone < OUTDONE_LOOKS)
             return;
-        explain(w, &views[i], at_most(w, &views[i]), worths[j].steady_bps);
+        explain(w, &views[i], at_most(w, &views[i]), estimate(&worths[j], &views[j]));
         set_slow(w, now_ms);
         return;
     }
@@ -141,7 +123,11 @@ static void find_slow(struct worth *worths, const struct worth_view *views, size
 
 static void try_again(struct worth *w)
 {
-    *w = (struct worth){.times = w->times};
+    w->slow = false;
+    w->reason[0] = '\0';
+    w->peak_bps = 0;
+    w->was_full = false;
+    w->busy_ms = 0;
 }
 
 bool worth_judge(struct worth *worths, const struct worth_view *views, size_t n, uint64_t now_ms)

@@ -11,10 +11,8 @@
  * it has not been busy for 20 round trips, nobody knows: TCP has just begun. And where it was not
  * full, loses nothing, and the other is not full either, nobody asks for more, and little is
  * carried for that reason alone: then nothing is known. One that gets less than a quarter of
- * what another has carried of late, for three seconds, and is not clearly nearer, or loses packets,
- * stands by. (What another might carry is no reason: 5 Mb/s stood by beside 19, which were taken
- * for 24 to 37.) As nobody learns of a path that carries nothing, it is tried again after a minute,
- * then after 2, 4, 8.
+ * another, and is not clearly nearer, or loses packets, stands by. As nobody learns of a path that
+ * carries nothing, it is tried again after a minute, then after 2, 4, 8.
  *
  * Pure: figures and time in, verdict out. Plain data; of an uplink with another address, zero it.
  */
@@ -31,8 +29,6 @@ struct worth {
     char reason[96]; /* for a person, while it is */
     /* Its own. */
     uint64_t peak_bps;
-    uint64_t steady_bps;    /* the highest that three looks in a row have seen */
-    uint64_t lately_bps[2]; /* the looks before */
     bool was_full;
     uint32_t busy_ms;  /* it carried something */
     uint64_t again_ms; /* when a slow one is tried again */
