@@ -42,22 +42,22 @@ void findings_free(struct findings *all)
 void findings_add(struct findings *all, enum finding_level level, const char *subject,
                   const char *remedy, const char *fmt, ...)
 {
-    struct finding new = {
+    struct finding added = {
         .level = level, .subject = strdup(subject), .remedy = strdup(remedy ? remedy : "")};
     struct finding *list = reallocarray(all->list, all->n + 1, sizeof(*list));
     va_list args;
 
     va_start(args, fmt);
-    if (vasprintf(&new.text, fmt, args) == -1)
-        new.text = NULL;
+    if (vasprintf(&added.text, fmt, args) == -1)
+        added.text = NULL;
     va_end(args);
     if (list)
         all->list = list;
-    if (list && new.subject &&new.text &&new.remedy) {
-        all->list[all->n++] = new;
+    if (list && added.subject && added.text && added.remedy) {
+        all->list[all->n++] = added;
     } else {
         all->failed = true;
-        free_finding(&new);
+        free_finding(&added);
     }
 }
 
