@@ -50,6 +50,14 @@ static uint64_t best_rate(const struct sendroom *r)
     return best;
 }
 
+/* As in slow start: how fast the paths are is not known yet. */
+static bool grows(const struct sendroom *r)
+{
+    uint64_t before = r->rates[(r->newest + SENDROOM_RATES - 1) % SENDROOM_RATES];
+
+    return r->rates[r->newest] > before + before / 8;
+}
+
 static uint32_t least_allowance(const struct sendroom_view *v)
 {
     uint32_t us = v->unloaded_us / 2;
@@ -195,7 +203,7 @@ uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *v)
     bool queues = v->round_trip_us > (uint64_t)v->unloaded_us + least_allowance(v) / 2;
     uint32_t bytes = wanted(r, v, queues);
     /* Nothing to hold yet, or less than is needed to tell: the kernel's own tuning will do. */
-    if (r->bytes == 0 && (v->under_way < bytes || bytes < WORTH_HOLDING || !queues))
+    if (r->bytes == 0 && (v->under_way < bytes || bytes < WORTH_HOLDING || !queues || grows(r)))
         return 0;
     bool changes = is_used(r, v) && (bytes < r->bytes - r->bytes / SMALL_STEP ||
                                      bytes > r->bytes + r->bytes / SMALL_STEP);

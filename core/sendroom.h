@@ -31,8 +31,10 @@
  * subflows, the send buffer grows (sendroom_grow()). From then on it is ours to grow, whatever it
  * waits for: the kernel no longer does.
  *
- * While there is no queue, the rate may still double in a round trip; but not while nothing
- * arrives. While less is sent than there is room for, nothing is learnt and nothing changes.
+ * While the rate still grows, as at the start, nothing is held yet: what the first round trips
+ * carried is not what the paths can. While there is no queue, the rate may still double in a round
+ * trip; but not while nothing arrives. While less is sent than there is room for, nothing is learnt
+ * and nothing changes.
  *
  * When a path has gone, its share of the rate is taken to have gone, too: at first the same share
  * for each, until the rate is known anew. Else what was under way on all would flood the queue of
