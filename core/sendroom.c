@@ -24,9 +24,11 @@
 #define STANDSTILL_US 20000u
 #define WAIT_MAX_US 1000000u
 #define ALLOWANCE_US 35000u
-/* The kernel's packet scheduler stays with a path for so much (MPTCP_SEND_BURST_SIZE). */
-#define BURST (64u << 10)
 #define ALLOWANCE_MAX_US 2000000u
+/* The kernel's packet scheduler stays with a path for so much (MPTCP_SEND_BURST_SIZE). On each
+ * there are two, then: one that is sent, and one that waits. */
+#define BURST (64u << 10)
+#define BURSTS_MAX_US 100000u
 /* Round trips that are longer by so much, for so long, are not our doing. */
 #define EXCESS_US 15000u
 #define EXCESS_PATIENCE_US 300000u
@@ -63,6 +65,20 @@ static uint32_t least_allowance(const struct sendroom_view *v)
     uint32_t us = v->unloaded_us / 2;
 
     return us < ALLOWANCE_US ? ALLOWANCE_US : us < ALLOWANCE_MAX_US ? us : ALLOWANCE_MAX_US;
+}
+
+/* How long the bursts of all paths take. */
+static uint64_t bursts_us(const struct sendroom_view *v, uint64_t rate)
+{
+    uint64_t us = v->paths > 1 && rate ? 2ull * v->paths * BURST * 1000000 / rate : 0;
+
+    return us < BURSTS_MAX_US ? us : BURSTS_MAX_US;
+}
+
+/* How long a round trip may take: what is under way is the rate times that. */
+static uint64_t room_us(const struct sendroom *r, const struct sendroom_view *v, uint64_t rate)
+{
+    return (uint64_t)v->unloaded_us + r->allowance_us + bursts_us(v, rate);
 }
 
 static void note_arrival(struct sendroom *r, const struct sendroom_view *v)
@@ -119,15 +135,6 @@ static bool is_not_ours(const struct sendroom *r, const struct sendroom_view *v)
     return rate >= best - best / 8 && rate < best - best / SMALL_STEP;
 }
 
-/* How long a round trip may take for what is held: what is under way is the rate times that. */
-static uint64_t explained_us(const struct sendroom *r, const struct sendroom_view *v)
-{
-    uint64_t rate = r->rates[r->newest];
-
-    return (uint64_t)v->unloaded_us + r->allowance_us +
-           (rate ? (uint64_t)v->paths * BURST * 1000000 / rate : 0);
-}
-
 /* It grows a little too far: a rate is only what was asked for, and where others ask for more all
  * the time, one who never does ends with nothing. */
 static void settle_allowance(struct sendroom *r, const struct sendroom_view *v)
@@ -135,7 +142,7 @@ static void settle_allowance(struct sendroom *r, const struct sendroom_view *v)
     uint32_t least_us = least_allowance(v);
     if (r->allowance_us < least_us)
         r->allowance_us = least_us;
-    uint64_t most_us = explained_us(r, v);
+    uint64_t most_us = room_us(r, v, r->rates[r->newest]);
     uint64_t slack_us = EXCESS_US + most_us / SMALL_STEP;
 
     if (v->round_trip_us <= most_us + slack_us) {
@@ -162,18 +169,13 @@ static void note_lowered(struct sendroom *r, const struct sendroom_view *v)
     r->lowered_us = v->now_us;
 }
 
-static uint64_t room_for(uint64_t rate, const struct sendroom_view *v, uint64_t time_us)
-{
-    return rate * time_us / 1000000 + (uint64_t)v->paths * BURST;
-}
-
 static uint32_t wanted(const struct sendroom *r, const struct sendroom_view *v, bool queues)
 {
-    uint64_t time_us = (uint64_t)v->unloaded_us + r->allowance_us;
+    uint64_t rate = best_rate(r), us = room_us(r, v, rate);
 
-    if (!queues && time_us < 2ull * v->round_trip_us)
-        time_us = 2ull * v->round_trip_us;
-    return clamp(room_for(best_rate(r), v, time_us));
+    if (!queues && us < 2ull * v->round_trip_us)
+        us = 2ull * v->round_trip_us;
+    return clamp(rate * us / 1000000);
 }
 
 /* True when a path has gone. */

@@ -5,13 +5,14 @@
  * held to
  *
  *     the rate of the last two seconds * (the longest unloaded round trip, likewise + an allowance)
- *     + 64 KiB for each path
+ *     + 128 KiB for each path, where there are several
  *
  * The rate is that of the subflows: what arrives in order pauses where something is lost, and then
  * comes all at once. 64 KiB is what the kernel's packet scheduler gives to one path before it looks
- * at the others, which must not run dry meanwhile: 50 ms of 10 Mb/s. The allowance is 35 ms, or
- * half of the round trip. (A bond of 50 and 60 Mb/s carries 98 % of the sum with it, one of 10 and
- * 20 Mb/s 97; with half as much again a queue of 100 ms overflows now and then.)
+ * at the others, which must not run dry meanwhile: 50 ms of 10 Mb/s. Each path has twice that, but
+ * all together no more than takes 100 ms. The allowance is 35 ms, or half of the round trip. (A
+ * bond of 50 and 60 Mb/s carries 97.5 % of the sum with it, one of 10 and 20 Mb/s 97; with half of
+ * the 128 KiB it is 98 and 96.3.)
  *
  * Where round trips stay longer although we hold back, the queue is not ours (other traffic, a
  * radio that delivers in bursts), and holding back would only give the path away: then the

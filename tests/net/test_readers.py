@@ -13,7 +13,7 @@ from stalled import FLOWS, MEMORY, drain, fill, stand_still
 from traffic import connect, listen, port_of, prepare
 
 # More than fits between the gateway and a client that does not read. (What comes from the concentrator
-# the gateway's kernel takes in by itself, up to 16 MiB a flow.)
+# the gateway's kernel takes in by itself, up to 32 MiB a flow.)
 DOWNLOAD = 1 << 20
 # Each holds one record at least, which must be whole to be opened; how much of the buffer it fills
 # beside it depends on what had come when the client stopped.
