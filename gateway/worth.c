@@ -13,6 +13,8 @@
 #define OUTDONE_LOOKS 2
 #define AGAIN_FIRST_MS 60000u
 #define AGAIN_DOUBLINGS 3
+#define TRIAL_MS 3000u
+#define RISES_BY 32 /* this part more without it, and it stands by */
 /* What was seen long ago counts less: half of it after a minute or so. */
 #define FORGETS_BY 90
 
@@ -93,18 +95,46 @@ static void explain(struct worth *w, const struct worth_view *v, uint64_t mine, 
              v->min_rtt_us / 1000, (double)theirs / 1e6);
 }
 
-static void set_slow(struct worth *w, uint64_t now_ms)
+static uint64_t later(uint32_t times, uint64_t now_ms)
 {
-    unsigned doublings = w->times < AGAIN_DOUBLINGS ? w->times : AGAIN_DOUBLINGS;
+    unsigned doublings = times < AGAIN_DOUBLINGS ? times : AGAIN_DOUBLINGS;
 
-    w->slow = true;
+    return now_ms + ((uint64_t)AGAIN_FIRST_MS << doublings);
+}
+
+static void begin_trial(struct worth *w, uint32_t rtt_us, uint64_t with_bps, uint64_t now_ms)
+{
+    uint64_t ramp_ms = (uint64_t)RAMP_TRIPS * rtt_us / 1000;
+
+    w->slow = w->on_trial = true;
     w->outdone = 0;
-    w->times++;
-    w->again_ms = now_ms + ((uint64_t)AGAIN_FIRST_MS << doublings);
+    w->with_bps = with_bps;
+    w->next_ms = now_ms + (ramp_ms > TRIAL_MS ? ramp_ms : TRIAL_MS);
+}
+
+static void take_part(struct worth *w)
+{
+    w->slow = false;
+    w->reason[0] = '\0';
+    w->peak_bps = 0;
+    w->was_full = false;
+    w->busy_ms = 0;
+}
+
+static void end_trial(struct worth *w, uint64_t without_bps, uint64_t now_ms)
+{
+    w->on_trial = false;
+    w->next_ms = later(w->times++, now_ms);
+    if (without_bps - without_bps / RISES_BY > w->with_bps)
+        snprintf(w->reason, sizeof(w->reason),
+                 "slows the others: %.1f Mb/s with it, %.1f without it", (double)w->with_bps / 1e6,
+                 (double)without_bps / 1e6);
+    else
+        take_part(w);
 }
 
 static void find_slow(struct worth *worths, const struct worth_view *views, size_t n, size_t i,
-                      uint64_t now_ms)
+                      uint64_t carried_bps, uint64_t now_ms)
 {
     struct worth *w = &worths[i];
 
@@ -115,23 +145,52 @@ static void find_slow(struct worth *worths, const struct worth_view *views, size
         if (++w->outdone < OUTDONE_LOOKS)
             return;
         explain(w, &views[i], at_most(w, &views[i]), estimate(&worths[j], &views[j]));
-        set_slow(w, now_ms);
+        begin_trial(w, views[j].min_rtt_us, carried_bps, now_ms);
         return;
     }
     w->outdone = 0;
 }
 
-static void try_again(struct worth *w)
+/* By all: the more of this look and the last one. */
+static uint64_t carried(struct worth *worths, const struct worth_view *views, size_t n)
 {
-    w->slow = false;
-    w->reason[0] = '\0';
-    w->peak_bps = 0;
-    w->was_full = false;
-    w->busy_ms = 0;
+    uint64_t before_bps = 0, bps = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        before_bps += worths[i].last_bps;
+        worths[i].last_bps = views[i].bps;
+        bps += worths[i].last_bps;
+    }
+    return bps > before_bps ? bps : before_bps;
+}
+
+static bool any_on_trial(const struct worth *worths, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (worths[i].on_trial)
+            return true;
+    }
+    return false;
+}
+
+static void judge(struct worth *worths, const struct worth_view *views, size_t n, size_t i,
+                  uint64_t carried_bps, uint64_t now_ms)
+{
+    struct worth *w = &worths[i];
+
+    if (!w->slow && views[i].usable && now_ms >= w->next_ms && !any_on_trial(worths, n))
+        find_slow(worths, views, n, i, carried_bps, now_ms);
+    else if (w->on_trial && carried_bps < BUSY_BPS)
+        w->next_ms = now_ms + TRIAL_MS; /* nobody asks for anything */
+    else if (w->on_trial && now_ms >= w->next_ms)
+        end_trial(w, carried_bps, now_ms);
+    else if (w->slow && now_ms >= w->next_ms)
+        take_part(w);
 }
 
 bool worth_judge(struct worth *worths, const struct worth_view *views, size_t n, uint64_t now_ms)
 {
+    uint64_t carried_bps = carried(worths, views, n);
     bool changed = false;
 
     for (size_t i = 0; i < n; i++) {
@@ -140,10 +199,7 @@ bool worth_judge(struct worth *worths, const struct worth_view *views, size_t n,
     }
     for (size_t i = 0; i < n; i++) {
         bool before = worths[i].slow;
-        if (before && now_ms >= worths[i].again_ms)
-            try_again(&worths[i]);
-        else if (!before && views[i].usable)
-            find_slow(worths, views, n, i, now_ms);
+        judge(worths, views, n, i, carried_bps, now_ms);
         changed |= worths[i].slow != before;
     }
     return changed;

@@ -11,8 +11,13 @@
  * it has not been busy for 20 round trips, nobody knows: TCP has just begun. And where it was not
  * full, loses nothing, and the other is not full either, nobody asks for more, and little is
  * carried for that reason alone: then nothing is known. One that gets less than a quarter of
- * another, and is not clearly nearer, or loses packets, stands by. As nobody learns of a path that
- * carries nothing, it is tried again after a minute, then after 2, 4, 8.
+ * another, and is not clearly nearer, or loses packets, is suspected.
+ *
+ * An estimate may be wrong by half, so it is tried: the suspect stands by, for 3 s or 20 round
+ * trips of the other one, and goes on to do so only where the others carry more then than all did
+ * before. As nobody learns of a path that carries nothing, it takes part again after a minute, then
+ * after 2, 4, 8; and one that was suspected wrongly is left in peace for as long. (19 Mb/s beside
+ * 5, both losing 0.18 %: 18 without the trial, 22.8 with it. 65 beside 4: 16 together, 60 alone.)
  *
  * Pure: figures and time in, verdict out. Plain data; of an uplink with another address, zero it.
  */
@@ -25,15 +30,18 @@
 
 struct worth {
     /* To read. */
-    bool slow;
+    bool slow;       /* it is to stand by */
     char reason[96]; /* for a person, while it is */
     /* Its own. */
     uint64_t peak_bps;
     bool was_full;
-    uint32_t busy_ms;  /* it carried something */
-    uint64_t again_ms; /* when a slow one is tried again */
-    uint32_t times;    /* it was found slow in a row */
-    uint32_t outdone;  /* looks in a row in which another got far more */
+    uint32_t busy_ms; /* it carried something */
+    bool on_trial;
+    uint64_t next_ms;  /* when the trial, the standing by or the peace ends */
+    uint64_t with_bps; /* on trial: what all carried before */
+    uint64_t last_bps; /* what it carried in the last look */
+    uint32_t times;    /* it was tried */
+    uint32_t outdone;  /* looks in a row in which another got far more; others' trials aside */
 };
 
 struct worth_view {

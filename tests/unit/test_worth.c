@@ -10,10 +10,15 @@
 #define MBIT 1000000ull
 
 static struct worth w[2];
+/* What the first carries while the second stands by; 0: as much as beside it. */
+static uint64_t freed_bps;
+/* What it carries less every other second. */
+static uint64_t dip_bps;
 
 static int start(void **state)
 {
     memset(w, 0, sizeof(w));
+    freed_bps = dip_bps = 0;
     return 0;
 }
 
@@ -22,8 +27,15 @@ static bool run(const struct worth_view views[2], uint64_t from_s, uint64_t seco
 {
     bool changed = false;
 
-    for (uint64_t s = from_s; s < from_s + seconds; s++)
-        changed |= worth_judge(w, views, 2, s * 1000);
+    for (uint64_t s = from_s; s < from_s + seconds; s++) {
+        struct worth_view now[2] = {views[0], views[1]};
+        if (w[1].slow) {
+            now[0].bps = freed_bps ? freed_bps : now[0].bps;
+            now[1].bps = 0;
+        }
+        now[0].bps -= s % 2 ? 0 : dip_bps;
+        changed |= worth_judge(w, now, 2, s * 1000);
+    }
     return changed;
 }
 
@@ -125,25 +137,101 @@ static void where_nobody_asks_for_more_nothing_is_known(void **state)
     assert_true(run(views, 101, 3));
 }
 
-static void it_is_tried_again_later_and_later(void **state)
+/* How often it begins to stand by in an hour, and for how many seconds at most. */
+static void count(const struct worth_view views[2], unsigned *times, uint64_t *longest_s)
 {
-    const struct worth_view views[2] = {full(58, 32, 0), full(2, 100, 0)};
-    uint64_t since = 0, longest = 0;
-    unsigned tries = 0;
+    uint64_t since = 0;
 
+    *times = 0;
+    *longest_s = 0;
     for (uint64_t s = 1; s < 3600; s++) {
         bool before = w[1].slow;
-        worth_judge(w, views, 2, s * 1000);
-        if (!before && w[1].slow)
+        run(views, s, 1);
+        if (!before && w[1].slow) {
             since = s;
+            ++*times;
+        }
         if (before && !w[1].slow) {
             assert_string_equal(w[1].reason, "");
-            longest = s - since;
-            tries++;
+            *longest_s = s - since > *longest_s ? s - since : *longest_s;
         }
     }
-    assert_in_range(tries, 7, 12);
-    assert_int_equal(longest, 480);
+}
+
+static void one_that_harms_takes_part_more_and_more_rarely(void **state)
+{
+    const struct worth_view views[2] = {full(14, 32, 0), full(2, 100, 0)};
+    unsigned times;
+    uint64_t longest_s;
+
+    freed_bps = 58 * MBIT;
+    count(views, &times, &longest_s);
+    assert_in_range(times, 7, 12);
+    assert_int_equal(longest_s, 480 + 3);
+}
+
+static void why_is_told_in_figures(void **state)
+{
+    const struct worth_view views[2] = {full(14, 32, 0), full(2, 100, 0)};
+
+    freed_bps = 58 * MBIT;
+    run(views, 1, 2);
+    assert_string_equal(w[1].reason, "would slow the others: 2.0 Mb/s at 100 ms beside 14.0 Mb/s");
+    run(views, 3, 10);
+    assert_true(w[1].slow);
+    assert_string_equal(w[1].reason, "slows the others: 16.0 Mb/s with it, 58.0 without it");
+}
+
+/* Where an estimate was wrong, it costs three seconds, and more and more rarely. */
+static void one_that_helps_is_left_in_peace(void **state)
+{
+    const struct worth_view views[2] = {full(18, 7, 0), full(4, 8, 0)};
+    unsigned times;
+    uint64_t longest_s;
+
+    freed_bps = 19 * MBIT;
+    dip_bps = 9 * MBIT;
+    count(views, &times, &longest_s);
+    assert_in_range(times, 7, 12);
+    assert_int_equal(longest_s, 3);
+}
+
+/* A far one takes its time to grow. */
+static void a_trial_takes_twenty_round_trips(void **state)
+{
+    const struct worth_view views[2] = {full(140, 400, 0), full(2, 435, 0)};
+
+    run(views, 1, 2);
+    assert_true(w[1].slow);
+    assert_false(run(views, 3, 7));
+    assert_true(run(views, 10, 1));
+}
+
+static void where_nobody_asks_the_trial_goes_on(void **state)
+{
+    const struct worth_view views[2] = {full(18, 7, 0), full(4, 8, 0)};
+    const struct worth_view idle[2] = {full(0, 7, 0), full(0, 8, 0)};
+
+    run(views, 1, 2);
+    assert_true(w[1].slow);
+    assert_false(run(idle, 3, 100));
+    assert_true(run(views, 103, 5));
+}
+
+/* Two at once, and nobody could tell whose doing it was. */
+static void one_is_tried_at_a_time(void **state)
+{
+    const struct worth_view views[3] = {full(58, 32, 0), full(2, 100, 0), full(2, 100, 0)};
+    struct worth three[3] = {0};
+
+    for (uint64_t s = 1; s < 4; s++)
+        worth_judge(three, views, 3, s * 1000);
+    assert_true(three[1].slow);
+    assert_false(three[2].slow);
+    for (uint64_t s = 4; s < 7; s++)
+        worth_judge(three, views, 3, s * 1000);
+    assert_false(three[1].slow); /* the first carried as much as before */
+    assert_true(three[2].slow);
 }
 
 static void the_last_one_takes_part_whatever_it_is(void **state)
@@ -174,7 +262,12 @@ int main(void)
         cmocka_unit_test_setup(the_far_slower_stands_by, start),
         cmocka_unit_test_setup(nobody_is_judged_by_what_he_was_not_asked_for, start),
         cmocka_unit_test_setup(where_nobody_asks_for_more_nothing_is_known, start),
-        cmocka_unit_test_setup(it_is_tried_again_later_and_later, start),
+        cmocka_unit_test_setup(one_that_harms_takes_part_more_and_more_rarely, start),
+        cmocka_unit_test_setup(why_is_told_in_figures, start),
+        cmocka_unit_test_setup(one_that_helps_is_left_in_peace, start),
+        cmocka_unit_test_setup(a_trial_takes_twenty_round_trips, start),
+        cmocka_unit_test_setup(where_nobody_asks_the_trial_goes_on, start),
+        cmocka_unit_test_setup(one_is_tried_at_a_time, start),
         cmocka_unit_test_setup(the_last_one_takes_part_whatever_it_is, start),
         cmocka_unit_test_setup(absurd_figures_break_nothing, start),
     };
