@@ -10,6 +10,7 @@
 
 #include "concentrator/echo.h"
 #include "core/listener.h"
+#include "core/loop.h"
 
 enum order {
     ORDER_RELOAD = 1,
@@ -194,7 +195,10 @@ static int make_bell(struct worker *w)
     if (w->bell == -1)
         return -errno;
     w->on_bell = event_new(w->base, w->bell, EV_READ | EV_PERSIST, on_bell, w);
-    return w->on_bell && event_add(w->on_bell, NULL) == 0 ? 0 : -ENOMEM;
+    if (!w->on_bell)
+        return -ENOMEM;
+    loop_goes_first(w->on_bell);
+    return event_add(w->on_bell, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 int worker_new(struct worker **out, struct peers *peers, struct session_services *services,
@@ -209,7 +213,7 @@ int worker_new(struct worker **out, struct peers *peers, struct session_services
     pthread_cond_init(&w->obeyed, NULL);
     w->drained_fd = drained_fd;
     w->bell = -1;
-    w->base = event_base_new();
+    w->base = loop_new();
     int err = w->base ? make_bell(w) : -ENOMEM;
     if (err == 0)
         err = session_group_new(&w->sessions, w->base, peers, services, on_drained, w);

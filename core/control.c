@@ -15,6 +15,7 @@
 #include "core/document.h"
 #include "core/hangup.h"
 #include "core/list.h"
+#include "core/loop.h"
 
 #define CLIENTS_MAX 16
 #define KEPT_MAX 16
@@ -225,6 +226,8 @@ static bool client_begin(struct control_client *client)
     client->io =
         event_new(client->control->base, client->fd, EV_WRITE | EV_PERSIST, on_writable, client);
     client->backlog_max = SIZE_MAX;
+    if (client->io)
+        loop_goes_first(client->io);
     return client->io != NULL;
 }
 
@@ -370,8 +373,12 @@ static void client_new(struct control *control, int fd)
         event_del(control->accepting);
     client->io = event_new(control->base, fd, EV_READ | EV_PERSIST, on_readable, client);
     client->deadline = evtimer_new(control->base, on_deadline, client);
-    if (!client->io || event_add(client->io, NULL) == -1 || !client->deadline ||
-        event_add(client->deadline, &deadline) == -1)
+    if (!client->io || !client->deadline) {
+        client_close(client);
+        return;
+    }
+    loop_goes_first(client->io);
+    if (event_add(client->io, NULL) == -1 || event_add(client->deadline, &deadline) == -1)
         client_close(client);
 }
 
@@ -512,6 +519,7 @@ static int control_start(struct control *control, const char *path)
     control->hangups = hangup_watch_new(control->base);
     if (!control->accepting || !control->pause || !control->hangups)
         return -ENOMEM;
+    loop_goes_first(control->accepting);
     int err = control_bind(control);
     if (err)
         return err;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/loop.h"
 
 enum { STOP_TERM, STOP_INT, RELOAD, CHILD, SIGNALS };
 
@@ -65,6 +66,8 @@ struct daemon *daemon_new(struct event_base *base, const struct daemon_handlers 
     signal(SIGPIPE, SIG_IGN);
     for (int i = 0; i < SIGNALS; i++) {
         d->events[i] = evsignal_new(base, table[i].signal, table[i].on, d);
+        if (d->events[i])
+            loop_goes_first(d->events[i]);
         if (!d->events[i] || event_add(d->events[i], NULL) == -1) {
             daemon_free(d);
             return NULL;

@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/loop.h"
+
 /* The kernel fills dump datagrams up to 32 KiB when the reader has room for them. */
 #define RECEIVE_BYTES 32768
 /* Room for a burst of events while the loop is busy elsewhere. */
@@ -200,9 +202,10 @@ int netlink_watch(struct netlink *nl, struct event_base *base, mnl_cb_t on_messa
     nl->on_lost = on_lost;
     nl->arg = arg;
     nl->event = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, nl);
-    if (!nl->event || event_add(nl->event, NULL) == -1)
+    if (!nl->event)
         return -ENOMEM;
-    return 0;
+    loop_goes_first(nl->event); /* the kernel's queue is short */
+    return event_add(nl->event, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 struct family {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/loop.h"
 #include "core/mptcp.h"
 #include "core/packet_scheduler.h"
 #include "core/privilege.h"
@@ -1022,7 +1023,7 @@ static int start_loop(struct gateway *g)
     struct daemon_handlers mine = handlers;
 
     mine.arg = g;
-    g->base = event_base_new();
+    g->base = loop_new();
     g->timers.base = g->base;
     if (!g->base || timers_reserve(&g->timers, TIMERS_BESIDE))
         return -ENOMEM;

@@ -10,6 +10,7 @@
 #include <linux/errqueue.h>
 
 #include "core/clock.h"
+#include "core/loop.h"
 #include "core/probe_packet.h"
 
 #define ANSWERS_PER_TURN 16
@@ -173,7 +174,10 @@ static int open_socket(struct prober *p, struct event_base *base, const struct u
         return err;
     setsockopt(p->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
     p->readable = event_new(base, p->fd, EV_READ | EV_PERSIST, on_readable, p);
-    return p->readable && event_add(p->readable, NULL) == 0 ? 0 : -ENOMEM;
+    if (!p->readable)
+        return -ENOMEM;
+    loop_goes_first(p->readable);
+    return event_add(p->readable, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 int prober_new(struct prober **out, struct event_base *base, const struct uplink *uplink,

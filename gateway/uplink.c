@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "core/log.h"
+#include "core/loop.h"
 #include "core/netlink.h"
 #include "gateway/routes.h"
 #include "gateway/uplink_snapshot.h"
@@ -273,6 +274,8 @@ int uplinks_new(struct uplinks **out, struct event_base *base, const struct gate
     u->disturbed = 0; /* nobody has applied anything yet */
     u->rescan = evtimer_new(base, on_rescan, u);
     int err = u->rescan ? netlink_new(&u->requests, NETLINK_ROUTE) : -ENOMEM;
+    if (u->rescan)
+        loop_goes_first(u->rescan);
     /* The watch comes first: nothing can slip between the first look and it. */
     if (!err)
         err = start_watch(u, base);

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/loop.h"
 #include "gateway/probe.h"
 
 #define SECOND_US 1000000ull
@@ -474,6 +475,7 @@ int vitals_new(struct vitals **out, struct event_base *base, const struct uplink
         vitals_free(all);
         return -ENOMEM;
     }
+    loop_goes_first(all->rebind);
     for (size_t i = 0; i < UPLINKS_MAX; i++) {
         struct vital *v = &all->of[i];
         *v = (struct vital){.all = all, .uplink = (uint32_t)i};
@@ -483,6 +485,7 @@ int vitals_new(struct vitals **out, struct event_base *base, const struct uplink
             vitals_free(all);
             return -ENOMEM;
         }
+        loop_goes_first(v->timer);
     }
     *out = all;
     return 0;
