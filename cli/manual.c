@@ -198,19 +198,12 @@ static void write_key(const struct option_row *row, FILE *out)
     fputs(".\n", out);
 }
 
-static bool is_available(const struct option_row *row)
-{
-    return !(row->flags & OPTION_UNAVAILABLE);
-}
-
 static void write_keys(const struct option_row *rows, FILE *out)
 {
+    for (const struct option_row *row = rows; row->name; row++)
+        write_key(row, out);
     for (const struct option_row *row = rows; row->name; row++) {
-        if (is_available(row))
-            write_key(row, out);
-    }
-    for (const struct option_row *row = rows; row->name; row++) {
-        if (row->kind != OPTION_GROUP || !is_available(row))
+        if (row->kind != OPTION_GROUP)
             continue;
         fprintf(out, ".SS In each group of %s\n", row->name);
         write_keys(row->rows, out);

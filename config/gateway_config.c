@@ -17,31 +17,31 @@
 _Static_assert(sizeof(enum scheduler_kind) == sizeof(unsigned), "an enum is an unsigned");
 
 static const struct option_word schedulers[] = {
-    {"bond", SCHEDULER_BOND, 0},         {"failover", SCHEDULER_FAILOVER, 0},
-    {"overflow", SCHEDULER_OVERFLOW, 0}, {"latency", SCHEDULER_LATENCY, 0},
-    {"spread", SCHEDULER_SPREAD, 0},     {NULL, 0, 0},
+    {"bond", SCHEDULER_BOND},         {"failover", SCHEDULER_FAILOVER},
+    {"overflow", SCHEDULER_OVERFLOW}, {"latency", SCHEDULER_LATENCY},
+    {"spread", SCHEDULER_SPREAD},     {NULL, 0},
 };
 static const struct option_word encryptions[] = {
-    {"auto", ENCRYPTION_AUTO, 0},
-    {"always", ENCRYPTION_ALWAYS, 0},
-    {"never", ENCRYPTION_NEVER, 0},
-    {NULL, 0, 0},
+    {"auto", ENCRYPTION_AUTO},
+    {"always", ENCRYPTION_ALWAYS},
+    {"never", ENCRYPTION_NEVER},
+    {NULL, 0},
 };
 static const struct option_word unreachables[] = {
-    {"direct", UNREACHABLE_DIRECT, 0},
-    {"refuse", UNREACHABLE_REFUSE, 0},
-    {NULL, 0, 0},
+    {"direct", UNREACHABLE_DIRECT},
+    {"refuse", UNREACHABLE_REFUSE},
+    {NULL, 0},
 };
 static const struct option_word actions[] = {
-    {"proxy", RULE_PROXY, 0},
-    {"direct", RULE_DIRECT, 0},
-    {"refuse", RULE_REFUSE, 0},
-    {NULL, 0, 0},
+    {"proxy", RULE_PROXY},
+    {"direct", RULE_DIRECT},
+    {"refuse", RULE_REFUSE},
+    {NULL, 0},
 };
 static const struct option_word on_budgets[] = {
-    {"standby", ON_BUDGET_STANDBY, 0},
-    {"off", ON_BUDGET_OFF, 0},
-    {NULL, 0, 0},
+    {"standby", ON_BUDGET_STANDBY},
+    {"off", ON_BUDGET_OFF},
+    {NULL, 0},
 };
 
 static const struct option_row concentrator_rows[] = {

@@ -176,9 +176,6 @@ static void read_one(struct option_file *file, const config_setting_t *setting,
     value_expected(row, expected, sizeof(expected));
     if (err == -ENOMEM)
         option_complain(file, setting, NO_MEMORY);
-    else if (err == -ENOTSUP)
-        option_complain(file, setting, "%s = %s is not available in this version; write %s",
-                        row->name, shown, expected);
     else if (value_explain(row, setting, why, sizeof(why))[0])
         option_complain(file, setting, "%s: %s %s", row->name, shown, why);
     else if (listed)
@@ -274,14 +271,12 @@ static void read_row(struct option_file *file, const config_setting_t *group,
     const config_setting_t *setting =
         config_setting_get_member((config_setting_t *)group, row->name);
 
-    if (setting && (row->flags & OPTION_UNAVAILABLE))
-        option_complain(file, setting, "%s is not available in this version; remove it", row->name);
-    else if (setting)
+    if (setting)
         read_setting(file, setting, row, into);
     else if (row->flags & OPTION_REQUIRED)
         option_complain(file, group, "%s is missing; add %s = %s;", row->name, row->name,
                         row->example);
-    else if (row->def && !(row->flags & OPTION_UNAVAILABLE))
+    else if (row->def)
         read_default(file, row, into);
 }
 
@@ -302,8 +297,6 @@ static void complain_unknown(struct option_file *file, const config_setting_t *s
     size_t n = 0;
 
     for (; rows->name; rows++) {
-        if (rows->flags & OPTION_UNAVAILABLE)
-            continue;
         if (!best || suggest_distance(name, rows->name) < suggest_distance(name, best))
             best = rows->name;
         n += (size_t)snprintf(keys + n, n < sizeof(keys) ? sizeof(keys) - n : 0, "%s%s",
@@ -349,9 +342,8 @@ static void free_list(const struct option_row *row, void *into)
 void option_free(const struct option_row *rows, void *into)
 {
     for (const struct option_row *row = rows; row->name; row++) {
-        /* The others own nothing, or have no field at all. */
-        if (row->flags & OPTION_UNAVAILABLE || row->kind == OPTION_REFERENCE)
-            continue;
+        if (row->kind == OPTION_REFERENCE)
+            continue; /* has no field */
         if (row->flags & OPTION_LIST) {
             free_list(row, into);
         } else if (row->kind == OPTION_PATH) {
@@ -502,8 +494,6 @@ static void describe_row(const struct option_row *row, const char *indent, FILE 
 static void describe_rows(const struct option_row *rows, const char *indent, FILE *out)
 {
     for (const struct option_row *row = rows; row->name; row++) {
-        if (row->flags & OPTION_UNAVAILABLE)
-            continue;
         describe_row(row, indent, out);
         if (row->kind == OPTION_GROUP)
             describe_rows(row->rows, "    ", out);

@@ -35,17 +35,15 @@ enum option_kind {
 
 enum option_flag {
     OPTION_REQUIRED = 1,
-    OPTION_LIST = 2,        /* any number of values: a malloced array, and count_at its size_t */
-    OPTION_IN_PLACE = 4,    /* the list's array stands in the struct itself: at most max values */
-    OPTION_UNAVAILABLE = 8, /* planned: known, but refused in this version */
-    OPTION_FIXED = 16,      /* of an integer: cannot change while the daemon runs */
+    OPTION_LIST = 2,     /* any number of values: a malloced array, and count_at its size_t */
+    OPTION_IN_PLACE = 4, /* the list's array stands in the struct itself: at most max values */
+    OPTION_FIXED = 8,    /* of an integer: cannot change while the daemon runs */
 };
 
 /* A table of these ends with a NULL word. */
 struct option_word {
     const char *word;
     int value;
-    unsigned flags; /* OPTION_UNAVAILABLE */
 };
 
 /* A table of these ends with a NULL name. Rows are read in the table's order. */
@@ -58,7 +56,7 @@ struct option_row {
     const char *example; /* for a required key, likewise */
     const char *help;
     size_t at, count_at;             /* offsetof() in the struct */
-    const struct option_word *words; /* of a choice; of a bool where one value is unavailable */
+    const struct option_word *words; /* of a choice */
     const struct option_row *rows;   /* of a group */
     size_t size;                     /* of a group's struct */
 };

@@ -19,8 +19,8 @@ struct unit {
 
 static const struct unit times[] = {
     {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {NULL, 0}};
-static const struct unit sizes[] = {{"GB", 1000000000}, {"MB", 1000000}, {"kB", 1000}, {NULL, 0}};
-static const struct option_word bool_words[] = {{"false", 0, 0}, {"true", 1, 0}, {NULL, 0, 0}};
+static const struct unit sizes[] = {
+    {"TB", 1000000000000}, {"GB", 1000000000}, {"MB", 1000000}, {"kB", 1000}, {NULL, 0}};
 
 typedef int read_value(const struct option_row *row, const config_setting_t *setting, void *into);
 typedef void write_expected(const struct option_row *row, char *out, size_t len);
@@ -39,7 +39,7 @@ static int read_word(const struct option_word *words, const char *text, int *val
     for (; words->word; words++) {
         if (strcmp(words->word, text) == 0) {
             *value = words->value;
-            return words->flags & OPTION_UNAVAILABLE ? -ENOTSUP : 0;
+            return 0;
         }
     }
     return -EINVAL;
@@ -47,15 +47,9 @@ static int read_word(const struct option_word *words, const char *text, int *val
 
 static int read_bool(const struct option_row *row, const config_setting_t *setting, void *into)
 {
-    const struct option_word *words = row->words ? row->words : bool_words;
-    int value;
-
     if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
         return -EINVAL;
-    int err = read_word(words, config_setting_get_bool(setting) ? "true" : "false", &value);
-    if (err)
-        return err;
-    *(bool *)into = value != 0;
+    *(bool *)into = config_setting_get_bool(setting);
     return 0;
 }
 
@@ -73,24 +67,16 @@ static int read_choice(const struct option_row *row, const config_setting_t *set
     return 0;
 }
 
-static const struct option_word *next_available(const struct option_word *word)
-{
-    while (word->word && word->flags & OPTION_UNAVAILABLE)
-        word++;
-    return word;
-}
-
 /* "auto", "always" or "never" */
 static void expect_words(const struct option_row *row, char *out, size_t len)
 {
-    const struct option_word *word = next_available(row->words ? row->words : bool_words), *next;
-    const char *quote = row->kind == OPTION_BOOL ? "" : "\"", *between = "";
+    const char *between = "";
     size_t n = 0;
 
-    for (out[0] = '\0'; word->word && n < len; word = next) {
-        next = next_available(word + 1);
-        n += (size_t)snprintf(out + n, len - n, "%s%s%s%s", between, quote, word->word, quote);
-        between = next->word && next_available(next + 1)->word ? ", " : " or ";
+    out[0] = '\0';
+    for (const struct option_word *word = row->words; word->word && n < len; word++) {
+        n += (size_t)snprintf(out + n, len - n, "%s\"%s\"", between, word->word);
+        between = word[1].word && word[2].word ? ", " : " or ";
     }
 }
 
@@ -161,10 +147,12 @@ static bool parse_digits(const char **text, uint64_t *value)
     return *text != start;
 }
 
+/* "50GB", or "50 GB" */
 static bool parse_quantity(const struct unit *units, const char *text, uint64_t *value)
 {
     if (!text || !parse_digits(&text, value))
         return false;
+    text += strspn(text, " ");
     for (; units->name; units++) {
         if (strcmp(units->name, text) == 0) {
             bool fits = *value <= INT64_MAX / units->factor;
@@ -220,7 +208,7 @@ static void expect_size(const struct option_row *row, char *out, size_t len)
     char min[32];
 
     show_quantity(sizes, (uint64_t)row->min, min, sizeof(min));
-    snprintf(out, len, "a size in kB, MB or GB, such as \"50GB\"%s%s",
+    snprintf(out, len, "a size in kB, MB, GB or TB, such as \"50GB\"%s%s",
              row->min ? "; at least " : "", row->min ? min : "");
 }
 
@@ -409,7 +397,7 @@ static int read_reference(const struct option_row *row, const config_setting_t *
 }
 
 static const struct kind kinds[] = {
-    [OPTION_BOOL] = {sizeof(bool), read_bool, expect_words, NULL},
+    [OPTION_BOOL] = {sizeof(bool), read_bool, NULL, "false or true"},
     [OPTION_INTEGER] = {sizeof(uint32_t), read_integer, expect_integer, NULL},
     [OPTION_PORT] = {sizeof(uint16_t), read_port, NULL, "a whole number from 1 to 65535"},
     [OPTION_DURATION] = {sizeof(uint32_t), read_duration, expect_duration, NULL},
