@@ -36,13 +36,22 @@ void link_format(const struct join_link *link, char out[LINK_TEXT])
     crypto_wipe(key, sizeof(key));
 }
 
-/* Copies text without its white space. False when it is longer than any link. */
+/* What mail programs, chats and terminals put around a link, and into it: white space, quotes,
+ * brackets, and all that is not ASCII, as typographic quotes and unbreakable blanks are not. */
+static bool is_wrapping(char c)
+{
+    return (unsigned char)c > 0x7f || strchr(" \t\r\n\"'`<>", c);
+}
+
+/* Copies the link without that, and without what stands before it. False when it is longer than
+ * any. */
 static bool compact(const char *text, char out[LINK_TEXT])
 {
+    const char *start = strstr(text, SCHEME);
     size_t n = 0;
 
-    for (; *text; text++) {
-        if (strchr(" \t\r\n", *text))
+    for (text = start ? start : text; *text; text++) {
+        if (is_wrapping(*text))
             continue;
         if (n == LINK_TEXT - 1)
             return false;

@@ -34,8 +34,9 @@ enum link_verdict {
 
 /* host, port, key and name must be good: link_parse() of the result gives them back. */
 void link_format(const struct join_link *link, char out[LINK_TEXT]);
-/* White space, also within the link, as mail programs and terminals put it there, is passed over.
- * Unless it is OK, *link is all zeros. Wipe after use. */
+/* What stands before the link is passed over, and white space, quotes, '<', '>' and what is not
+ * ASCII also within it, as mail programs and terminals put it there. Unless it is OK, *link is all
+ * zeros. Wipe after use. */
 enum link_verdict link_parse(struct join_link *link, const char *text);
 void link_wipe(struct join_link *link);
 bool link_is_name(const char *text);

@@ -320,7 +320,7 @@ LINKS = [
     ("without a letter", lambda link: link[:50] + link[51:], WRONG_KEY),
     ("without its port", lambda link: link.replace(":7171", ""),
      f"{DAMAGED}no host and port behind bondway1://; copy all of it again"),
-    ("with a quote at its end", lambda link: link + '"',
+    ("with another character at its end", lambda link: link + "!",
      f"{DAMAGED}a name of letters, digits, '.', '_' and '-' ends it, behind the #; copy all of it again"),
     ("of another version", lambda link: link.replace("bondway1", "bondway2"),
      "this join link is of another version of bondway: install the same one here and on the VPS"),

@@ -260,9 +260,12 @@ def test_a_link_is_all_it_takes(router):
     assert (router.root / "etc/rc.d/S95bondway").exists()
 
 
-def test_a_link_that_is_broken_over_lines_and_an_ipv6_address(router):
+@pytest.mark.parametrize("form", ["{}\r\n  {}", '"{}{}"', "'{}{}'", "<{}{}>", "> {}\n> {}\n",
+                                  "\N{LEFT DOUBLE QUOTATION MARK}{}{}\N{RIGHT DOUBLE QUOTATION MARK}",
+                                  "The link: {}\N{NO-BREAK SPACE}{}"])
+def test_a_link_as_it_is_pasted_and_an_ipv6_address(router, form):
     text = link(new_key(), "[2001:db8::5]")
-    router.init("join", text=text[:30] + "\r\n  " + text[30:])
+    router.init("join", text=form.format(text[:30], text[30:]))
     assert values(router.conf())["concentrators"][1]["address"] == "2001:db8::5"
 
 

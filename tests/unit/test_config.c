@@ -935,7 +935,8 @@ static void the_concentrator_example_loads(void **state)
     free(text);
 }
 
-/* Every key that there is is in the example; a default as it is. (One that there is not is a mistake.) */
+/* Every key that there is is in the example; a default as it is. (One that there is not is a
+ * mistake.) */
 static void assert_example_shows(const char *text, const struct option_row *rows, bool outermost)
 {
     for (const struct option_row *row = rows; row->name; row++) {

@@ -63,11 +63,19 @@ static void test_the_form(void **state)
     assert_string_equal(text, expected);
 }
 
+static void expect_good(const char *text)
+{
+    struct join_link link;
+
+    assert_int_equal(link_parse(&link, text), LINK_OK);
+    assert_string_equal(link.host, "203.0.113.10");
+    assert_string_equal(link.name, "home");
+}
+
 /* As it comes out of a terminal or a mail: broken into lines, with blanks around. */
 static void test_white_space_is_passed_over(void **state)
 {
     char text[2 * LINK_TEXT] = " ";
-    struct join_link link;
     size_t n = 1;
 
     for (size_t i = 0; good[i]; i++) {
@@ -76,9 +84,29 @@ static void test_white_space_is_passed_over(void **state)
             text[n++] = i % 40 == 39 ? '\n' : ' ';
     }
     snprintf(text + n, sizeof(text) - n, "\r\n");
-    assert_int_equal(link_parse(&link, text), LINK_OK);
-    assert_string_equal(link.host, "203.0.113.10");
-    assert_string_equal(link.name, "home");
+    expect_good(text);
+}
+
+/* By people, chats and mail programs: "%.*s" are its two halves. */
+static void test_what_stands_around_it_is_passed_over(void **state)
+{
+    static const char *const forms[] = {
+        "\"%.*s%s\"",
+        "'%.*s%s'\n",
+        "`%.*s%s`",
+        "<%.*s%s>",
+        "> %.*s\n> %s\n",
+        "\xe2\x80\x9c%.*s%s\xe2\x80\x9d",
+        "\xef\xbb\xbf%.*s\xc2\xa0%s",
+        "The link: %.*s%s",
+        "# bondway join %.*s%s",
+    };
+    char text[2 * LINK_TEXT];
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        snprintf(text, sizeof(text), forms[i], 60, good, good + 60);
+        expect_good(text);
+    }
 }
 
 static void expect(const char *text, enum link_verdict verdict)
@@ -137,6 +165,8 @@ static void test_something_else(void **state)
     expect("bondway2://203.0.113.10:7171/AAAA#home", LINK_VERSION);
     snprintf(text, sizeof(text), "%s %0400d", good, 0);
     expect(text, LINK_LONG);
+    snprintf(text, sizeof(text), "%s\n%s", good, good);
+    expect(text, LINK_LONG);
 }
 
 static void expect_host(const char *host, enum link_verdict verdict)
@@ -151,7 +181,7 @@ static void test_a_wrong_host_or_port(void **state)
 {
     static const char *const hosts[] = {
         "",      "203.0.113.10", "203.0.113.10:", "h:0",      "h:65536", "h:+7171",   "h:07171",
-        ":7171", "[::1]",        "h h\"x:1",      "::1:7171", "-h:1",    "h:71710000"};
+        ":7171", "[::1]",        "h h!x:1",       "::1:7171", "-h:1",    "h:71710000"};
 
     for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
         expect_host(hosts[i], LINK_HOST);
@@ -161,7 +191,7 @@ static void test_a_wrong_name(void **state)
 {
     char text[2 * LINK_TEXT];
 
-    snprintf(text, sizeof(text), "%s\"", good);
+    snprintf(text, sizeof(text), "%s!", good);
     expect(text, LINK_NAME);
     snprintf(text, sizeof(text), "%s#", good);
     expect(text, LINK_NAME);
@@ -176,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_the_longest_link),
         cmocka_unit_test(test_the_form),
         cmocka_unit_test(test_white_space_is_passed_over),
+        cmocka_unit_test(test_what_stands_around_it_is_passed_over),
         cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_a_wrong_character),
         cmocka_unit_test(test_something_else),

@@ -226,13 +226,13 @@ bondway_section_for() { # ADDRESS:PORT
 	printf '%s' "$section"
 }
 
-# Takes a link apart: "bondway1://HOST:PORT/KEY#NAME" into $host, $port and $key. White space that
-# mail programs and terminals put into it is passed over.
+# Takes a link apart: "bondway1://HOST:PORT/KEY#NAME" into $host, $port and $key. What people, mail
+# programs and terminals put around it is passed over, as by the program (core/link.c).
 bondway_read_link() { # LINK
 	local link endpoint rest
 
-	link=$(printf '%s' "$1" | tr -d ' \t\r\n')
-	rest=${link#bondway1://}
+	link=$(printf '%s' "$1" | LC_ALL=C tr -d ' \t\r\n"'\''`<>\200-\377')
+	rest=${link#*bondway1://}
 	[ "$rest" != "$link" ] || return 1
 	endpoint=${rest%%/*}
 	rest=${rest#*/}
