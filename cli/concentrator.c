@@ -2,6 +2,7 @@
 #include "cli/checks.h"
 #include "cli/examine.h"
 #include "cli/serve.h"
+#include "cli/status.h"
 #include "cli/view.h"
 #include "concentrator/concentrator.h"
 #include "config/concentrator_config.h"
@@ -83,6 +84,7 @@ const struct role role_concentrator = {
     .check = check,
     .warn = warn,
     .examine = examine,
+    .show = status_show_concentrator,
     .run = begin,
     .take_over = take_over,
 };

@@ -4,6 +4,7 @@
 #include "cli/checks.h"
 #include "cli/examine.h"
 #include "cli/serve.h"
+#include "cli/status.h"
 #include "cli/view.h"
 #include "config/gateway_config.h"
 #include "gateway/gateway.h"
@@ -79,6 +80,7 @@ const struct role role_gateway = {
     .check = check,
     .warn = warn,
     .examine = examine,
+    .show = status_show_gateway,
     .run = gateway_run,
 };
 

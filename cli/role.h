@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/findings.h"
+#include "cli/table.h"
 #include "config/option.h"
 
 struct role {
@@ -22,6 +23,8 @@ struct role {
     void (*warn)(const char *path, FILE *out);
     /* What bondway doctor looks at. */
     void (*examine)(struct findings *findings, const char *path);
+    /* What bondway status shows of its answer: status.h. */
+    enum exit_code (*show)(struct json_object *answer, const struct screen *screen);
     int (*run)(const char *path);
     int (*take_over)(const char *path); /* NULL: it cannot */
 };
