@@ -198,7 +198,7 @@ static char *list_array(const struct option_row *row, size_t n, void *into)
 static bool list_fits(struct option_file *file, const config_setting_t *setting,
                       const struct option_row *row)
 {
-    int n = config_setting_length(setting);
+    unsigned n = (unsigned)config_setting_length(setting);
 
     if (!config_setting_is_array(setting) && !config_setting_is_list(setting)) {
         char shown[TEXT_MAX];
@@ -212,8 +212,8 @@ static bool list_fits(struct option_file *file, const config_setting_t *setting,
         return false;
     }
     if (row->max && n > row->max) {
-        option_complain(file, setting, "%s holds %d; write at most %d", row->name, n,
-                        (int)row->max);
+        option_complain(file, setting, "%s holds %u; write at most %u", row->name, n,
+                        (unsigned)row->max);
         return false;
     }
     return true;

@@ -49,16 +49,15 @@ struct option_word {
 /* A table of these ends with a NULL name. Rows are read in the table's order. */
 struct option_row {
     const char *name;
-    enum option_kind kind;
-    unsigned flags;
-    int64_t min, max;
+    uint8_t kind, flags; /* enum option_kind, of enum option_flag */
+    uint32_t min, max;
     const char *def;     /* as it would stand in the file; NULL: zero, or none */
     const char *example; /* for a required key, likewise */
     const char *help;
-    size_t at, count_at;             /* offsetof() in the struct */
+    uint16_t at, count_at;           /* offsetof() in the struct */
+    uint16_t size;                   /* of a group's struct */
     const struct option_word *words; /* of a choice */
     const struct option_row *rows;   /* of a group */
-    size_t size;                     /* of a group's struct */
 };
 
 /* One mistake in the file. */

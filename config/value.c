@@ -111,7 +111,7 @@ static int read_integer(const struct option_row *row, const config_setting_t *se
 
 static void expect_integer(const struct option_row *row, char *out, size_t len)
 {
-    snprintf(out, len, "a whole number from %" PRId64 " to %" PRId64, row->min, row->max);
+    snprintf(out, len, "a whole number from %" PRIu32 " to %" PRIu32, row->min, row->max);
 }
 
 static int read_port(const struct option_row *row, const config_setting_t *setting, void *into)
@@ -169,7 +169,7 @@ static int read_duration(const struct option_row *row, const config_setting_t *s
 
     if (!parse_quantity(times, config_setting_get_string(setting), &ms))
         return -EINVAL;
-    if (ms < (uint64_t)row->min || ms > (uint64_t)row->max)
+    if (ms < row->min || ms > row->max)
         return -EINVAL;
     *(uint32_t *)into = (uint32_t)ms;
     return 0;
@@ -187,8 +187,8 @@ static void expect_duration(const struct option_row *row, char *out, size_t len)
 {
     char min[32], max[32];
 
-    show_quantity(times, (uint64_t)row->min, min, sizeof(min));
-    show_quantity(times, (uint64_t)row->max, max, sizeof(max));
+    show_quantity(times, row->min, min, sizeof(min));
+    show_quantity(times, row->max, max, sizeof(max));
     snprintf(out, len, "a time from %s to %s, with the unit ms, s, m or h", min, max);
 }
 
@@ -196,8 +196,7 @@ static int read_size(const struct option_row *row, const config_setting_t *setti
 {
     uint64_t bytes;
 
-    if (!parse_quantity(sizes, config_setting_get_string(setting), &bytes) ||
-        bytes < (uint64_t)row->min)
+    if (!parse_quantity(sizes, config_setting_get_string(setting), &bytes) || bytes < row->min)
         return -EINVAL;
     *(uint64_t *)into = bytes;
     return 0;
@@ -207,7 +206,7 @@ static void expect_size(const struct option_row *row, char *out, size_t len)
 {
     char min[32];
 
-    show_quantity(sizes, (uint64_t)row->min, min, sizeof(min));
+    show_quantity(sizes, row->min, min, sizeof(min));
     snprintf(out, len, "a size in kB, MB, GB or TB, such as \"50GB\"%s%s",
              row->min ? "; at least " : "", row->min ? min : "");
 }
@@ -242,7 +241,7 @@ static int read_path(const struct option_row *row, const config_setting_t *setti
 {
     const char *text = config_setting_get_string(setting);
 
-    if (!text || text[0] != '/' || strlen(text) > (size_t)row->max)
+    if (!text || text[0] != '/' || strlen(text) > row->max)
         return -EINVAL;
     char *copy = strdup(text);
     if (!copy)
@@ -253,7 +252,7 @@ static int read_path(const struct option_row *row, const config_setting_t *setti
 
 static void expect_path(const struct option_row *row, char *out, size_t len)
 {
-    snprintf(out, len, "an absolute path of at most %" PRId64 " bytes", row->max);
+    snprintf(out, len, "an absolute path of at most %" PRIu32 " bytes", row->max);
 }
 
 static bool is_unspecified(const struct addr *a)
