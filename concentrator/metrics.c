@@ -1,13 +1,15 @@
 #include "concentrator/metrics.h"
 
-#define PEER(key) "gateways", "gateway", key
-#define CONCENTRATOR(key) NULL, NULL, key
+#define PEER(key) &peers, key
+#define CONCENTRATOR(key) NULL, key
+
+static const struct metric_subject peers = {"gateways", "gateway"};
 
 static const char *const versions[] = {BONDWAY_VERSION, NULL};
 
 const struct metric concentrator_metrics[] = {
     {CONCENTRATOR("version"), .name = "bondway_build_info", .kind = METRIC_STATE,
-     .state_label = "version", .states = versions, .help = "The version that runs."},
+     .states = versions, .help = "The version that runs."},
     {CONCENTRATOR("uptime_s"), .name = "bondway_uptime_seconds", .kind = METRIC_GAUGE,
      .help = "Since the concentrator started."},
     {CONCENTRATOR("workers"), .name = "bondway_workers", .kind = METRIC_GAUGE,

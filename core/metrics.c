@@ -49,7 +49,7 @@ static void put_head(struct writer *w, const struct metric *m)
     put_text(w, m->kind == METRIC_COUNTER ? " counter\n" : " gauge\n");
 }
 
-/* name{label="...",state_label="..."} and a space; the labels may be NULL. */
+/* name{label="...",key="..."} and a space; the labels may be NULL. */
 static void put_series(struct writer *w, const struct metric *m, const char *label_value,
                        const char *state)
 {
@@ -57,13 +57,13 @@ static void put_series(struct writer *w, const struct metric *m, const char *lab
     if (label_value || state) {
         put_text(w, "{");
         if (label_value) {
-            put_text(w, m->label);
+            put_text(w, m->of->label);
             put_text(w, "=");
             put_quoted(w, label_value);
         }
         if (state) {
             put_text(w, label_value ? "," : "");
-            put_text(w, m->state_label);
+            put_text(w, m->key);
             put_text(w, "=");
             put_quoted(w, state);
         }
@@ -77,9 +77,9 @@ static void put_number(struct writer *w, const struct metric *m, struct json_obj
 {
     int n;
 
-    if (json_object_is_type(value, json_type_double) || m->scale != 0)
+    if (json_object_is_type(value, json_type_double) || m->per)
         n = evbuffer_add_printf(w->out, "%.9g\n",
-                                json_object_get_double(value) * (m->scale != 0 ? m->scale : 1));
+                                json_object_get_double(value) / (m->per ? m->per : 1));
     else
         n = evbuffer_add_printf(w->out, "%" PRId64 "\n", json_object_get_int64(value));
     if (n < 0)
@@ -122,11 +122,11 @@ int metrics_write(struct evbuffer *out, const struct metric *table, struct json_
 
     for (const struct metric *m = table; m->name; m++) {
         put_head(&w, m);
-        if (!m->list) {
+        if (!m->of) {
             write_one(&w, m, status, NULL);
             continue;
         }
-        struct json_object *list = json_object_object_get(status, m->list);
+        struct json_object *list = json_object_object_get(status, m->of->list);
         for (size_t i = 0; list && i < json_object_array_length(list); i++) {
             struct json_object *entry = json_object_array_get_idx(list, i);
             write_one(&w, m, entry, json_object_get_string(json_object_object_get(entry, "name")));

@@ -17,15 +17,20 @@ enum metric_kind {
 };
 
 /* One row: where the figure stands, and what it is called. */
+/* What there are several of. */
+struct metric_subject {
+    const char *list;  /* of objects with a "name", in the document */
+    const char *label; /* that gets this name */
+};
+
 struct metric {
-    const char *list;  /* of objects with a "name", in the document; NULL: the document itself */
-    const char *label; /* the label that gets this name; NULL without a list */
-    const char *key;   /* in the object; a dot leads into an object in it: "flows.active" */
+    const struct metric_subject *of; /* NULL: the document itself */
+    const char *key; /* in the object; a dot leads into an object in it: "flows.active". Of a state,
+                        the label, too */
     const char *name;
     enum metric_kind kind;
-    double scale; /* the figure is so many base units: 0.001 for ms; 0: it is in them */
+    unsigned per; /* of the figure's units make a base unit: 1000 for ms; 0: it is in them */
     const char *help;
-    const char *state_label;
     const char *const *states; /* ends with NULL */
 };
 

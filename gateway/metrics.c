@@ -1,8 +1,11 @@
 #include "gateway/metrics.h"
 
-#define UPLINK(key) "uplinks", "uplink", key
-#define CONCENTRATOR(key) "concentrators", "concentrator", key
-#define GATEWAY(key) NULL, NULL, key
+#define UPLINK(key) &uplinks, key
+#define CONCENTRATOR(key) &concentrators, key
+#define GATEWAY(key) NULL, key
+
+static const struct metric_subject uplinks = {"uplinks", "uplink"};
+static const struct metric_subject concentrators = {"concentrators", "concentrator"};
 
 static const char *const uplink_states[] = {"down", "probing", "up", "degraded", "dead", NULL};
 static const char *const roles[] = {"off", "standby", "active", NULL};
@@ -11,8 +14,8 @@ static const char *const concentrator_states[] = {"unknown", "up", "down", NULL}
 static const char *const versions[] = {BONDWAY_VERSION, NULL};
 
 const struct metric gateway_metrics[] = {
-    {GATEWAY("version"), .name = "bondway_build_info", .kind = METRIC_STATE,
-     .state_label = "version", .states = versions, .help = "The version that runs."},
+    {GATEWAY("version"), .name = "bondway_build_info", .kind = METRIC_STATE, .states = versions,
+     .help = "The version that runs."},
     {GATEWAY("uptime_s"), .name = "bondway_uptime_seconds", .kind = METRIC_GAUGE,
      .help = "Since the gateway started."},
     {GATEWAY("intercepting"), .name = "bondway_intercepting", .kind = METRIC_GAUGE,
@@ -29,31 +32,30 @@ const struct metric gateway_metrics[] = {
      .help = "Connections that rules refused."},
     {GATEWAY("flows.tcp_fallback"), .name = "bondway_flows_tcp_fallback_total",
      .kind = METRIC_COUNTER, .help = "Connections that had plain TCP, on one uplink."},
-    {UPLINK("state"), .name = "bondway_uplink_state", .kind = METRIC_STATE, .state_label = "state",
-     .states = uplink_states, .help = "What is thought of the uplink."},
-    {UPLINK("role"), .name = "bondway_uplink_role", .kind = METRIC_STATE, .state_label = "role",
-     .states = roles, .help = "Its part in a flow of the default scheduler."},
-    {UPLINK("mptcp"), .name = "bondway_uplink_mptcp", .kind = METRIC_STATE, .state_label = "mptcp",
-     .states = truths, .help = "Whether Multipath TCP survives there."},
+    {UPLINK("state"), .name = "bondway_uplink_state", .kind = METRIC_STATE, .states = uplink_states,
+     .help = "What is thought of the uplink."},
+    {UPLINK("role"), .name = "bondway_uplink_role", .kind = METRIC_STATE, .states = roles,
+     .help = "Its part in a flow of the default scheduler."},
+    {UPLINK("mptcp"), .name = "bondway_uplink_mptcp", .kind = METRIC_STATE, .states = truths,
+     .help = "Whether Multipath TCP survives there."},
     {UPLINK("rx_bytes"), .name = "bondway_uplink_receive_bytes_total", .kind = METRIC_COUNTER,
      .help = "What its interface has received."},
     {UPLINK("tx_bytes"), .name = "bondway_uplink_transmit_bytes_total", .kind = METRIC_COUNTER,
      .help = "What its interface has sent."},
-    {UPLINK("rtt_ms"), .name = "bondway_uplink_rtt_seconds", .kind = METRIC_GAUGE, .scale = 0.001,
+    {UPLINK("rtt_ms"), .name = "bondway_uplink_rtt_seconds", .kind = METRIC_GAUGE, .per = 1000,
      .help = "Smoothed round trip to the concentrator."},
     {UPLINK("rtt_variation_ms"), .name = "bondway_uplink_rtt_variation_seconds",
-     .kind = METRIC_GAUGE, .scale = 0.001, .help = "Smoothed variation of the round trip."},
+     .kind = METRIC_GAUGE, .per = 1000, .help = "Smoothed variation of the round trip."},
     {UPLINK("loss_percent"), .name = "bondway_uplink_probe_loss_ratio", .kind = METRIC_GAUGE,
-     .scale = 0.01, .help = "Of the last hundred probes or so, the part that was lost."},
+     .per = 100, .help = "Of the last hundred probes or so, the part that was lost."},
     {UPLINK("budget.limit_bytes"), .name = "bondway_uplink_budget_bytes", .kind = METRIC_GAUGE,
      .help = "What it may carry in a month."},
     {UPLINK("budget.used_bytes"), .name = "bondway_uplink_budget_used_bytes", .kind = METRIC_GAUGE,
      .help = "What it has carried of that."},
     {CONCENTRATOR("state"), .name = "bondway_concentrator_state", .kind = METRIC_STATE,
-     .state_label = "state", .states = concentrator_states,
-     .help = "Whether the concentrator can be reached."},
+     .states = concentrator_states, .help = "Whether the concentrator can be reached."},
     {CONCENTRATOR("rtt_ms"), .name = "bondway_concentrator_rtt_seconds", .kind = METRIC_GAUGE,
-     .scale = 0.001, .help = "Round trip by the uplink that answered last."},
+     .per = 1000, .help = "Round trip by the uplink that answered last."},
     {CONCENTRATOR("warm"), .name = "bondway_concentrator_warm_connections", .kind = METRIC_GAUGE,
      .help = "Connections that wait for a flow."},
     {.name = NULL},

@@ -12,20 +12,14 @@
 #include "gateway/metrics.h"
 
 static const char *const states[] = {"down", "up", NULL};
+static const struct metric_subject uplinks = {"uplinks", "uplink"};
 static const struct metric table[] = {
     {.key = "flows.total", .name = "x_flows_total", .kind = METRIC_COUNTER, .help = "Flows."},
-    {.list = "uplinks",
-     .label = "uplink",
-     .key = "rtt_ms",
-     .name = "x_rtt_seconds",
-     .scale = 0.001,
-     .help = "Round trip."},
-    {.list = "uplinks",
-     .label = "uplink",
+    {.of = &uplinks, .key = "rtt_ms", .name = "x_rtt_seconds", .per = 1000, .help = "Round trip."},
+    {.of = &uplinks,
      .key = "state",
      .name = "x_state",
      .kind = METRIC_STATE,
-     .state_label = "state",
      .states = states,
      .help = "State."},
     {.name = NULL},
@@ -89,8 +83,7 @@ static void expect_good_names(const struct metric *rows)
         assert_null(strstr(m->name, "_ms"));
         assert_null(strstr(m->name, "percent"));
         assert_int_equal(m->help[strlen(m->help) - 1], '.');
-        assert_int_equal(!m->list, !m->label);
-        assert_int_equal(m->kind == METRIC_STATE, m->states && m->state_label);
+        assert_int_equal(m->kind == METRIC_STATE, m->states != NULL);
         for (const struct metric *other = rows; other < m; other++)
             assert_string_not_equal(other->name, m->name);
     }
