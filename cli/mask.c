@@ -65,7 +65,7 @@ static size_t number_of(struct masked *masked, const char *word)
 
 /* ---- what is to be masked ---- */
 
-static bool is_in(const struct addr *a, const char *const *networks, size_t n)
+static bool is_in(const struct addr *a, const char (*networks)[16], size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         struct cidr network;
@@ -78,12 +78,12 @@ static bool is_in(const struct addr *a, const char *const *networks, size_t n)
 /* Of IPv6 all but what everybody has: even a link-local address may hold a hardware address. */
 static bool is_harmless(const struct addr *a)
 {
-    static const char *const networks[] = {"0.0.0.0/8",      "10.0.0.0/8",     "100.64.0.0/10",
-                                           "127.0.0.0/8",    "169.254.0.0/16", "172.16.0.0/12",
-                                           "192.168.0.0/16", "224.0.0.0/3",    "::/127",
-                                           "ff00::/8",       "fc00::/7"};
-    static const char *const whole[] = {"::/0",      "64:ff9b::/96", "2002::/16",
-                                        "2001::/32", "fe80::/10",    "fec0::/10"};
+    static const char networks[][16] = {"0.0.0.0/8",      "10.0.0.0/8",     "100.64.0.0/10",
+                                        "127.0.0.0/8",    "169.254.0.0/16", "172.16.0.0/12",
+                                        "192.168.0.0/16", "224.0.0.0/3",    "::/127",
+                                        "ff00::/8",       "fc00::/7"};
+    static const char whole[][16] = {"::/0",      "64:ff9b::/96", "2002::/16",
+                                     "2001::/32", "fe80::/10",    "fec0::/10"};
 
     for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++) {
         struct cidr c;

@@ -39,7 +39,7 @@ struct screen screen_stdout(void)
     return screen;
 }
 
-static const char *const paints[] = {
+static const char paints[][8] = {
     [PAINT_NONE] = "\033[0m",  [PAINT_BOLD] = "\033[1m", [PAINT_GOOD] = "\033[32m",
     [PAINT_WARN] = "\033[33m", [PAINT_BAD] = "\033[31m", [PAINT_FAINT] = "\033[2m",
 };

@@ -205,7 +205,7 @@ static void put_cell(struct line *l, enum paint paint, int columns, const char *
 }
 
 /* Eighths of a character, from one to all. */
-static const char *const blocks[] = {"▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
+static const char blocks[][4] = {"▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
 
 /* A bar in so many columns: full at scale; the rest, up to capacity, in a lighter tone. */
 static void put_bar(struct line *l, enum paint paint, int columns, double value, double capacity,

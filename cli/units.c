@@ -6,7 +6,7 @@
 /* Three digits at least and four at most are what a person compares: "1.2", "48.1", "481". */
 static const char *scale(double value, const char *unit, char out[UNITS_TEXT])
 {
-    static const char *const prefixes[] = {"", "k", "M", "G", "T", "P", "E"};
+    static const char prefixes[][2] = {"", "k", "M", "G", "T", "P", "E"};
     size_t i = 0;
 
     while (value >= 999.5 && i < sizeof(prefixes) / sizeof(prefixes[0]) - 1) {

@@ -362,15 +362,15 @@ enum hello_verdict open_read(const uint8_t *payload, size_t len, enum open_mode 
 
 const char *opened_name(uint8_t code)
 {
-    static const char *const names[] = {"connected", "refused", "unreachable", "timed out",
-                                        "denied",    "busy",    "failed"};
+    static const char names[][12] = {"connected", "refused", "unreachable", "timed out",
+                                     "denied",    "busy",    "failed"};
 
     return code < sizeof(names) / sizeof(names[0]) ? names[code] : "unknown";
 }
 
 const char *refusal_name(uint8_t code)
 {
-    static const char *const names[] = {"unknown", "version", "suite", "limit", "shutting down"};
+    static const char names[][16] = {"unknown", "version", "suite", "limit", "shutting down"};
 
     return code < sizeof(names) / sizeof(names[0]) ? names[code] : "unknown";
 }

@@ -47,7 +47,7 @@ static bool journal_reads_stderr(void)
 /* The journal stamps lines itself; elsewhere a person wants to know when. */
 static size_t write_prefix(char *line, size_t size, enum log_level level)
 {
-    static const char *const names[] = {"error", "warning", "info", "debug"};
+    static const char names[][8] = {"error", "warning", "info", "debug"};
     char stamp[32] = "";
 
     if (!journal_reads_stderr()) {

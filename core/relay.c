@@ -89,7 +89,7 @@ static void sweep(evutil_socket_t fd, short what, void *arg);
 
 const char *relay_end_name(enum relay_end why)
 {
-    static const char *const names[] = {
+    static const char names[][12] = {
         [RELAY_END_DONE] = "done",           [RELAY_END_NEAR_RESET] = "near-reset",
         [RELAY_END_FAR_RESET] = "far-reset", [RELAY_END_TRUNCATED] = "truncated",
         [RELAY_END_PROTOCOL] = "protocol",   [RELAY_END_IDLE] = "idle",

@@ -22,7 +22,7 @@
 
 const char *budget_state_name(enum budget_state state)
 {
-    static const char *const names[] = {"ok", "low", "spent"};
+    static const char names[][8] = {"ok", "low", "spent"};
 
     return names[state];
 }

@@ -5,7 +5,7 @@
 /* This network, private networks, shared address space (carriers' NAT, mesh VPNs), link-local,
  * benchmarks, multicast and reserved. ::/8 holds unspecified, loopback, mapped addresses, and the
  * local NAT64's 64:ff9b::/96. */
-static const char *const built_in[] = {
+static const char built_in[][16] = {
     "0.0.0.0/8",      "10.0.0.0/8",    "100.64.0.0/10", "127.0.0.0/8",
     "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",  "192.168.0.0/16",
     "198.18.0.0/15",  "224.0.0.0/3",   "::/8",          "100::/64",

@@ -68,7 +68,7 @@ struct concentrators {
 
 const char *concentrator_state_name(enum concentrator_state state)
 {
-    static const char *const names[] = {"unknown", "up", "down"};
+    static const char names[][8] = {"unknown", "up", "down"};
 
     return names[state];
 }

@@ -7,7 +7,7 @@
 
 const char *mptcp_truth_name(enum mptcp_truth truth)
 {
-    static const char *const names[] = {"unknown", "ok", "stripped"};
+    static const char names[][12] = {"unknown", "ok", "stripped"};
 
     return names[truth];
 }

@@ -181,7 +181,7 @@ static void add_subflows(struct document *d, const struct flow_context *c,
 
 static const char *flow_state_name(enum flow_state state)
 {
-    static const char *const names[] = {"choosing", "opening", "relaying", "closed"};
+    static const char names[][12] = {"choosing", "opening", "relaying", "closed"};
 
     return names[state];
 }

@@ -19,7 +19,7 @@ static const struct {
 
 const char *role_name(enum role role)
 {
-    static const char *const names[] = {"off", "standby", "active"};
+    static const char names[][8] = {"off", "standby", "active"};
 
     return names[role];
 }

@@ -11,10 +11,10 @@
 
 #define ATTEMPTS 5 /* at a state that changes while it is read */
 
-static const char *const private_networks[] = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
-                                               "fc00::/7"};
-static const char *const inner_names[] = {"docker", "veth", "virbr", "vnet", "lxc",
-                                          "podman", "cni",  "tun",   "tap",  "wg"};
+static const char private_networks[][16] = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
+                                            "fc00::/7"};
+static const char inner_names[][8] = {"docker", "veth", "virbr", "vnet", "lxc",
+                                      "podman", "cni",  "tun",   "tap",  "wg"};
 
 static bool is_private(const struct addr *a)
 {

@@ -69,7 +69,7 @@ struct trunk {
 
 const char *trunk_failure_name(enum trunk_failure why)
 {
-    static const char *const names[] = {
+    static const char names[][20] = {
         [TRUNK_NO_UPLINK] = "no-uplink",
         [TRUNK_UNREACHABLE] = "unreachable",
         [TRUNK_SILENT] = "silent",

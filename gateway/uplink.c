@@ -34,7 +34,7 @@ struct uplinks {
 
 const char *uplink_state_name(enum uplink_state state)
 {
-    static const char *const names[] = {"down", "probing", "up", "degraded", "dead"};
+    static const char names[][12] = {"down", "probing", "up", "degraded", "dead"};
 
     return names[state];
 }
