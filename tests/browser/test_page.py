@@ -24,6 +24,7 @@ WIDEST = """Math.max(...[...document.querySelectorAll("h1, h2, span, div, dt, dd
     .filter(e => e.textContent).map(e => e.getBoundingClientRect().right))"""
 SHARP = """[...document.querySelectorAll("canvas")].every(
     c => c.width === Math.floor(c.clientWidth * devicePixelRatio))"""
+LAST_DAY = "budget({ budget: { used_bytes: 1e9, limit_bytes: 5e10, days_left: 1 } })[0][1]"
 GROUND = "getComputedStyle(document.body).backgroundColor"
 
 
@@ -46,6 +47,7 @@ def test_it_shows_what_there_is():
                      "{}:{}".format(*client.getsockname())):
             shows(browser, text)
         assert browser.evaluate("document.title") == "bondway: up"
+        assert browser.evaluate(LAST_DAY) == "1.00 GB of 50.0 GB, 1 day to go"
         colours = set()
         for size in PHONE, DESK:
             for dark in False, True:
