@@ -52,7 +52,7 @@ def answer(browser, **answers):
 
 @pytest.fixture
 def at_home():
-    with Lab() as lab, Bonded(lab) as bond, Browser(lab.router) as browser:
+    with Lab() as lab, Bonded(lab, uplinks={"lte": 'monthly_budget = "50GB";'}) as bond, Browser(lab.router) as browser:
         browser.open(PAGE.as_uri())
         wait_for(lambda: browser.evaluate("typeof show") == "function", 30, "LuCI's stand-in")
         yield lab, bond, browser
@@ -66,12 +66,13 @@ def test_the_status(at_home):
         answer(browser, status={"status": bond.status()}, flows={"flows": bond.flows()})
 
     tell()
-    show(browser, "status", "well", "dsl", "lte", "active", "vps",
+    show(browser, "status", "well", "● up\n", "dsl", "lte", "active", "vps", "This month: ", "of 50.00 GB",
          "{}:{}".format(*client.getsockname()))
     lab.uplink("dsl").drop("both")
     wait_for(lambda: bond.uplink("dsl")["state"] == "dead", 20, "dsl's death")
     tell()
-    show(browser, "status", "degraded", "dead", "no answer for")
+    show(browser, "status", "degraded", "● degraded: 1 of 2 uplinks are up", "dead",
+         "no answer for")
     client.close()
     server.close()
     bond.kill_concentrator()
@@ -79,7 +80,7 @@ def test_the_status(at_home):
     lab.uplink("lte").carrier(False)
     wait_for(lambda: bond.uplink("lte")["state"] == "down", 20, "lte's end")
     tell()
-    show(browser, "status", "down", "no carrier", bond.station("vps")["reason"])
+    show(browser, "status", "down", "● down: no uplink is up", "no carrier", bond.station("vps")["reason"])
     answer(browser, status={"error": "no bondway answers"}, flows={})
     show(browser, "status", "off", "bondway does not run", "no bondway answers")
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "openwrt/luci-app-bondway"
 VIEWS = APP / "htdocs/luci-static/resources/view/bondway"
 STATUS = {"status": {
-    "role": "gateway", "uplinks": [
+    "role": "gateway", "intercepting": True, "uplinks": [
         {"name": "dsl", "interface": "pppoe-wan", "state": "up", "reason": "", "role": "active",
          "rtt_ms": 20.4, "rx_bps": 40000000, "tx_bps": 500000, "rx_bytes": 7, "tx_bytes": 8},
         {"name": "lte", "interface": "wwan0", "state": "dead", "reason": "no answer for 2 s",
@@ -22,7 +22,8 @@ STATUS = {"status": {
     "concentrators": [{"name": "vps", "address": "203.0.113.10:7171", "state": "up"}]}}
 FLOWS = {"flows": [{"client": "192.168.1.5:1000", "destination": "198.51.100.1:443",
                     "scheduler": "bond", "rx_bytes": 1, "tx_bytes": 2,
-                    "subflows": [{"uplink": "dsl"}, {"uplink": "lte"}]}]}
+                    "subflows": [{"uplink": "dsl", "role": "active"},
+                                 {"uplink": "lte", "role": "standby"}]}]}
 
 
 def show(view, **answers):
@@ -35,7 +36,7 @@ def show(view, **answers):
 def test_the_status_has_a_bar_for_each_uplink():
     shown = show("status.js", status=STATUS, flows=FLOWS)
     for text in ("dsl", "pppoe-wan", "no answer for 2 s", "203.0.113.10:7171",
-                 "192.168.1.5:1000", "dsl, lte"):
+                 "192.168.1.5:1000", "dsl, lte (standby)", "1 of 2 uplinks are up"):
         assert text in shown["text"]
     # In parts of the highest rate.
     assert re.findall(r"[\d.]+%", shown["text"]) == ["100%", "1.25%", "0%", "0%"]
@@ -47,6 +48,15 @@ def test_a_phone_shows_what_each_cell_is():
     uplink = ["Name", "State", "Role", "Delay", "Down", "Up", "Received / sent"]
     assert titles == [*uplink, *uplink, "Name", "Address", "State", "Note",
                       "Client", "Destination", "Scheduler", "Received / sent", "Uplinks"]
+
+
+@pytest.mark.parametrize("change, text", [
+    ({"uplinks": []}, "no uplink is up"), ({"concentrators": []}, "no concentrator is up"),
+    ({"intercepting": False}, "Not intercepting: new connections take the router's normal way.")])
+def test_what_the_whole_comes_to(change, text):
+    status = {"status": {**STATUS["status"], **change}}
+    assert text in show("status.js", status=status, flows=FLOWS)["text"]
+    assert text not in show("status.js", status=STATUS, flows=FLOWS)["text"]
 
 
 def test_the_status_of_nothing():

@@ -88,10 +88,10 @@ function addUplinks(map) {
 	unset(network, _('as its name'));
 	unset(typed(section, form.Value, 'cost', _('Cost'), 'uinteger', '0'), '0');
 	typed(section, form.Value, 'weight', _('Weight'), 'range(1,1000000)', _('by capacity')).modalonly = true;
-	section.option(form.Flag, 'metered', _('Data is paid for'));
-	typed(section, form.Value, 'monthly_budget', _('Data of a month'), 'string', '50GB').modalonly = true;
-	typed(section, form.Value, 'budget_day', _('Its first day'), 'range(1,31)', '1').modalonly = true;
-	choice(section, 'on_budget', _('Beyond it'), [ 'standby', 'off' ], _('as usual: standby')).modalonly = true;
+	section.option(form.Flag, 'metered', _('Metered: its data is paid for'));
+	typed(section, form.Value, 'monthly_budget', _('Data budget of a month'), 'string', '50GB').modalonly = true;
+	typed(section, form.Value, 'budget_day', _('First day of that month'), 'range(1,31)', '1').modalonly = true;
+	choice(section, 'on_budget', _('Beyond the budget'), [ 'standby', 'off' ], _('as usual: standby')).modalonly = true;
 	typed(section, form.Value, 'gateway', _('Next hop'), 'ip4addr').modalonly = true;
 	typed(section, form.Value, 'gateway6', _('Next hop, IPv6'), 'ip6addr').modalonly = true;
 }

@@ -40,7 +40,8 @@ function table(titles, rows, empty) {
 		cells.map((cell, i) => E('td', { 'class': 'td', 'data-title': titles[i] }, cell || '–'))));
 
 	if (!rows.length)
-		body.push(E('tr', { 'class': 'tr placeholder' }, E('td', { 'class': 'td' }, empty)));
+		body.push(E('tr', { 'class': 'tr placeholder' },
+			E('td', { 'class': 'td', 'colspan': titles.length }, empty)));
 	return E('table', { 'class': 'table' }, [ head, ...body ]);
 }
 
@@ -51,6 +52,27 @@ function endpoint(text) {
 
 function state(name) {
 	return E('span', { 'style': 'color:%s'.format(COLOURS[name] || 'inherit') }, [ '● ', name ]);
+}
+
+/* What it all comes to, as `bondway status` has it. */
+function summary(status) {
+	const up = list => (list || []).filter(each => each.state === 'up').length;
+	const uplinks = status.uplinks || [], n = up(uplinks);
+
+	if (n === 0)
+		return [ state('down'), ': ', _('no uplink is up') ];
+	if (up(status.concentrators) === 0)
+		return [ state('down'), ': ', _('no concentrator is up') ];
+	if (n < uplinks.length)
+		return [ state('degraded'), ': ', _('%d of %d uplinks are up').format(n, uplinks.length) ];
+	return [ state('up') ];
+}
+
+/* What an uplink has carried of its month, where that is limited. */
+function budget(uplink) {
+	const all = uplink.budget;
+
+	return all ? E('div', {}, _('This month: %s of %s').format(bytes(all.used_bytes), bytes(all.limit_bytes))) : '';
 }
 
 return view.extend({
@@ -71,7 +93,7 @@ return view.extend({
 			uplink.rtt_ms ? _('%d\u00a0ms').format(Math.round(uplink.rtt_ms)) : '',
 			bar(uplink.rx_bps || 0, this.highest, '↓ ' + rate(uplink.rx_bps || 0)),
 			bar(uplink.tx_bps || 0, this.highest, '↑ ' + rate(uplink.tx_bps || 0)),
-			'%s / %s'.format(bytes(uplink.rx_bytes), bytes(uplink.tx_bytes))
+			[ '%s / %s'.format(bytes(uplink.rx_bytes), bytes(uplink.tx_bytes)), budget(uplink) ]
 		]);
 	},
 
@@ -79,7 +101,8 @@ return view.extend({
 		return flows.slice(0, 100).map(flow => [
 			endpoint(flow.client || ''), endpoint(flow.destination || ''), flow.scheduler || '',
 			'%s / %s'.format(bytes(flow.rx_bytes), bytes(flow.tx_bytes)),
-			(flow.subflows || []).map(subflow => subflow.uplink).join(', ')
+			(flow.subflows || []).map(subflow => subflow.role === 'active' ? subflow.uplink :
+				'%s (%s)'.format(subflow.uplink, subflow.role)).join(', ')
 		]);
 	},
 
@@ -90,6 +113,9 @@ return view.extend({
 			return E('div', { 'class': 'alert-message warning' }, [
 				E('p', {}, _('bondway does not run: join a concentrator below, or look into the settings and the system log.')), E('p', {}, answer.error || '') ]);
 		return E('div', {}, [
+			E('p', {}, summary(status)),
+			status.intercepting ? '' : E('p', {},
+				_('Not intercepting: new connections take the router\'s normal way.')),
 			E('h3', {}, _('Uplinks')),
 			table([ _('Name'), _('State'), _('Role'), _('Delay'), _('Down'), _('Up'),
 				_('Received / sent') ], this.uplinkRows(status.uplinks || []), _('None')),
