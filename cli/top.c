@@ -99,7 +99,12 @@ static int run_on_terminal(struct top *top)
 /* Two looks, since flows are known by what they have carried, and rates take a while. */
 static int run_once(struct top *top)
 {
-    top->page.width = PLAIN_COLUMNS;
+    int lines; /* as many as it takes */
+
+    if (isatty(STDOUT_FILENO))
+        terminal_size(&top->page.width, &lines);
+    else
+        top->page.width = PLAIN_COLUMNS;
     usleep(INTERVAL_MS * 1000);
     if (refresh(top)) {
         command_complain(&top_command, "%s", top->why);
@@ -152,7 +157,7 @@ const struct command top_command = {
     .name = "top",
     .summary = "watch what every uplink and every flow carries",
     .text = "Shows a bar for each uplink and each flow, and redraws them every second, until q or\n"
-            "Ctrl-C. Where standard output is no terminal: once, after a second.",
+            "Ctrl-C. Where standard output is no terminal, or TERM is dumb: once, after a second.",
     .options = options,
     .notes =
         "NO_COLOR in the environment: without colours. In a locale without UTF-8 it draws with\n"

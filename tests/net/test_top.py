@@ -196,6 +196,20 @@ def test_without_a_terminal(tmp_path):
     assert done.stdout.count("uplinks") == 1 and "\n1 flow " in done.stdout
 
 
+def test_on_a_dumb_terminal(tmp_path):
+    """One frame, as wide as that is, without codes."""
+    with daemon(tmp_path / "s", ANSWERS):
+        terminal = Terminal(tmp_path / "s", columns=60, TERM="dumb")
+        try:
+            assert terminal.process.wait(10) == 0
+            wait_for(lambda: "flow" in terminal.written, 5, "the frame")
+            lines = terminal.written.split("\r\n")
+            assert "\033" not in terminal.written and max(map(len, lines)) <= 60
+            assert any(len(line) > 50 for line in lines)
+        finally:
+            terminal.close()
+
+
 def test_nobody_answers(tmp_path):
     done = subprocess.run([find_program(), "top", "--socket", tmp_path / "none"],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
