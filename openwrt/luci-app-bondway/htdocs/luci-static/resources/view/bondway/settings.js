@@ -69,6 +69,8 @@ function addGlobals(map) {
 		_('UDP and the like follow the cheapest healthy uplink')).default = '1';
 	typed(section, form.DynamicList, 'bypass', _('Destinations left alone'), 'ipaddr',
 		'192.0.2.0/24');
+	typed(section, form.Value, 'metrics_listen', _('Status page and metrics at'), 'ipaddrport(1)',
+		'192.168.1.1:9171');
 }
 
 function addConcentrators(map) {
