@@ -179,7 +179,25 @@ def test_what_is_wrong_is_said(router):
     router.config("bondway", GOOD.replace("'10'", "'cheap'"))
     done = router.init("check", check=False)
     assert done.returncode == 1
-    assert "cost is \"cheap\"; write a whole number from 0 to 1000000" in done.stdout
+    assert 'bondway: section wanb: cost is "cheap"; write a whole number from 0 to 1000000\n' in done.stdout
+    assert CONF not in done.stdout
+
+
+@pytest.mark.parametrize("change, said", [
+    (("list lan 'lan'", "list lan 'lan'\n\toption scheduler 'best'"), 'section globals: scheduler is "best"; '),
+    (("203.0.113.10", "vps.example"), 'section vps: address is "vps.example"; ')])
+def test_a_mistake_is_said_where_it_was_made(router, change, said):
+    router.config("bondway", GOOD.replace(*change))
+    done = router.init("check", check=False)
+    assert done.returncode == 1 and f"bondway: {said}" in done.stdout
+
+
+def test_what_can_hardly_be_meant_is_said(router):
+    router.config("bondway", GOOD + "\nconfig rule 'all'\n\tlist ports '1-65535'\n"
+                                    "\nconfig rule 'web'\n\tlist ports '443'\n")
+    done = router.init("check")
+    assert 'bondway: section web: warning: ' in done.stdout and '"all" (section all)' in done.stdout
+    assert done.stdout.endswith("/etc/config/bondway: well\n")
 
 
 # ---- procd ----

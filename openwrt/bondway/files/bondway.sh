@@ -200,6 +200,33 @@ bondway_render() {
 	bondway_groups rules rule
 }
 
+# What the gateway says of the rendered file, on standard input, "FILE:12: cost is ...", becomes
+# "section wanb: cost is ...": its owner has not written that file.
+bondway_locate() { # FILE
+	awk -v file="$1:" '
+		BEGIN { section = "globals" }
+		NR == FNR {
+			if (sub(/.*# config section /, ""))
+				section = $0
+			else if ($0 == ");")
+				section = "globals"
+			of[FNR] = section
+			next
+		}
+		{
+			said = ""
+			while ((at = index($0, file)) > 0) {
+				rest = substr($0, at + length(file))
+				line = rest + 0
+				said = said substr($0, 1, at - 1) (line ? "section " of[line] : "bondway:")
+				sub(/^[0-9]+/, "", rest)
+				$0 = rest
+			}
+			print said $0
+		}
+	' "$1" -
+}
+
 # ---- joining ----
 
 bondway_if_same() { # SECTION ADDRESS:PORT
