@@ -30,8 +30,9 @@ struct gauge {
     uint64_t outlived_us; /* the death, or refusal (when it began), a welcome has belied; 0: none */
     uint32_t starting;    /* trunks that dial there, or carry the first bytes of a flow */
     enum mptcp_truth mptcp;
-    uint32_t failed_joins;       /* in a row, of all connections */
-    uint32_t plain;              /* connections over plain TCP that run there, and are not quiet */
+    bool strips_late;      /* only behind the handshake: trunks are dialled without MPTCP there */
+    uint32_t failed_joins; /* in a row, of all connections */
+    uint32_t plain;        /* connections over plain TCP that run there, and are not quiet */
     uint64_t rx_bytes, tx_bytes; /* the interface's counters at sampled_ms */
     uint64_t rx_bps, tx_bps;
     uint64_t sampled_ms; /* 0: never */

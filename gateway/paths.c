@@ -520,7 +520,8 @@ static void note_joined(struct paths *p, struct path *path)
     struct gauge *gauge = &p->registry->gauges->of[path->uplink];
     uint64_t took_ms = clock_now_ms() - path->since_ms;
 
-    gauge->mptcp = MPTCP_OK;
+    if (!gauge->strips_late)
+        gauge->mptcp = MPTCP_OK;
     gauge->failed_joins = 0;
     gauge->tcp_works = true;
     path->join_ms = took_ms < SYN_RETRANSMITTED_MS ? (uint32_t)took_ms : SYN_RETRANSMITTED_MS;

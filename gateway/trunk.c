@@ -61,7 +61,7 @@ struct trunk {
     struct greeting *greeting; /* NULL once it is taken */
     struct buffer *flight;
     struct paths *paths;
-    bool challenged, asks_token;
+    bool challenged, asks_token, asks_mptcp;
     bool repeatable;           /* what was opened may be opened twice */
     struct gauge *starting_on; /* where it counts as starting, or NULL */
     struct gauge *plain_on;    /* likewise, as plain TCP */
@@ -279,8 +279,35 @@ static void challenged(struct trunk *t)
     start_dialling(t);
 }
 
+/* A handshake proves little: some boxes strip what follows. Each kernel goes on by plain TCP as
+ * soon as it notices; but until then it sends again what the other does not acknowledge in MPTCP's
+ * way, and has in its stream already. Returns whether that has befallen this connection. */
+static bool falls_back(struct trunk *t)
+{
+    struct gauge *gauge = &t->context->gauges->of[t->first_uplink];
+    bool falls = t->is_mptcp && !mptcp_is_active(t->fd);
+
+    if (falls) {
+        paths_free(t->paths);
+        t->paths = NULL;
+        t->is_mptcp = t->asks_mptcp = false;
+        gauge->mptcp = MPTCP_STRIPPED;
+        gauge->strips_late = true;
+    } else if (t->is_mptcp) {
+        gauge->mptcp = MPTCP_OK;
+        gauge->strips_late = false;
+    }
+    return falls;
+}
+
+static void dial_anew(struct trunk *t);
+
 static void welcomed(struct trunk *t)
 {
+    if (falls_back(t) && t->state == TRUNK_GREETING) {
+        dial_anew(t);
+        return;
+    }
     t->station->welcomed_ms = clock_now_ms();
     gauge_welcomed(&t->context->gauges->of[t->first_uplink], t->station->welcomed_ms);
     t->station->probe_port = t->greeting->reply.probe_port;
@@ -387,7 +414,8 @@ static void note_gauges(struct trunk *t)
     struct tcp_info info;
     socklen_t len = sizeof(info);
 
-    gauge->mptcp = t->is_mptcp ? MPTCP_OK : MPTCP_STRIPPED;
+    if (!t->is_mptcp)
+        gauge->mptcp = MPTCP_STRIPPED;
     /* A retransmitted SYN says nothing of the round trip (Karn). */
     if (getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_rtt > 0 &&
         info.tcpi_total_retrans == 0)
@@ -524,13 +552,18 @@ static int bind_to_uplink(int fd, const struct uplink *uplink, uint8_t family)
     return bind(fd, (struct sockaddr *)&ss, len) == -1 ? -errno : 0;
 }
 
+static bool is_without_mptcp(const struct trunk *t, const struct uplink *uplink)
+{
+    return t->context->gauges->of[uplink->index].strips_late && !t->asks_mptcp;
+}
+
 static int open_socket(struct trunk *t, const struct uplink *uplink)
 {
     uint8_t family = t->station->entry->address.family;
 
     if (!uplink_usable(uplink, family))
         return -ENETDOWN; /* since it was scheduled */
-    int fd = mptcp_socket(family);
+    int fd = is_without_mptcp(t, uplink) ? mptcp_tcp_socket(family) : mptcp_socket(family);
 
     /* MPTCP was switched off under us: plain TCP keeps the house online. */
     if (fd == -ENOPROTOOPT || fd == -EPROTONOSUPPORT)
@@ -643,8 +676,8 @@ static bool is_stranded(const struct trunk *t)
            t->schedule.order[0] != t->first_uplink;
 }
 
-/* By another uplink. What must not reach a destination twice is said again byte for byte: a
- * concentrator that has heard it already takes that for a replay, and says nothing. */
+/* By another uplink, or by plain TCP. What must not reach a destination twice is said again byte
+ * for byte: a concentrator that has heard it already takes that for a replay, and says nothing. */
 static void dial_anew(struct trunk *t)
 {
     if (t->state == TRUNK_GREETING_OPENING && !t->repeatable)
@@ -727,6 +760,12 @@ void trunk_ask_token(struct trunk *t)
 {
     assert(t->state == TRUNK_DIALING);
     t->asks_token = true;
+}
+
+void trunk_ask_mptcp(struct trunk *t)
+{
+    assert(t->state == TRUNK_DIALING);
+    t->asks_mptcp = true;
 }
 
 void trunk_adopt(struct trunk *t, const struct trunk_events *events, void *arg)

@@ -49,8 +49,8 @@ struct trunk;
  * comes; the owner frees the trunk later, from outside any callback of it. */
 struct trunk_events {
     /* HELLO is written: an OPEN may follow at once, by trunk_open(). Comes again when a challenge
-     * made it start anew, or its uplink died: what was opened must be opened again, unless it is
-     * not repeatable. That the trunk itself says again. */
+     * made it start anew, or its uplink died, or strips MPTCP: what was opened must be opened
+     * again, unless it is not repeatable. That the trunk itself says again. */
     void (*connected)(void *arg);
     void (*welcomed)(void *arg);
     void (*opened)(void *arg); /* OPENED 0: the relay may take over */
@@ -68,6 +68,8 @@ void trunk_reschedule(struct trunk *trunk, const struct demand *demand);
 /* Right after trunk_new(): it says HELLO without the token at hand, to be challenged for a new one.
  */
 void trunk_ask_token(struct trunk *trunk);
+/* Right after trunk_new(): it tries MPTCP also where that is known to be stripped. */
+void trunk_ask_mptcp(struct trunk *trunk);
 /* Another owner from now on; only while it is warm. */
 void trunk_adopt(struct trunk *trunk, const struct trunk_events *events, void *arg);
 bool trunk_is_connected(const struct trunk *trunk); /* trunk_open() may be called */

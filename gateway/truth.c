@@ -56,6 +56,8 @@ static void start_test(struct test *t, struct station *station)
 
     only.roles[t->uplink] = ROLE_ACTIVE;
     t->trunk = trunk_new(t->all->context, station, &only, &test_events, t);
+    if (t->trunk)
+        trunk_ask_mptcp(t->trunk);
     t->tests++;
 }
 

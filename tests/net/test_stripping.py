@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
-from bonded import Bonded, Lab, wait_for
+import pytest
+
+from bonded import PORT, Bonded, Lab, wait_for
 from test_healing import wait_for_state
 from test_uplinks import wait_for_use
-from traffic import SLACK, Background, Transfer, offer_all, pair, rates, take
+from traffic import SLACK, Background, Transfer, offer, offer_all, pair, rates, take
 
 
 def test_an_uplink_that_strips_mptcp():
@@ -63,3 +65,52 @@ def test_all_uplinks_strip_mptcp():
         bond.wait_until_over()
         flows = bond.status()["flows"]
         assert (flows["tcp_fallback"], flows["failed"]) == (len(ends), 0)
+
+
+def strip_behind_handshakes(lab, ways):
+    """A box that lets MPTCP through a handshake, and strips it from all that follows."""
+    hooks = {"up": ("postrouting", "dport"), "down": ("prerouting", "sport")}
+    chains = "".join(
+        f"chain {hook} {{ type filter hook {hook} priority -200;"
+        f" tcp {port} {PORT} tcp flags & syn == 0 reset tcp option mptcp; }}\n"
+        for hook, port in (hooks[way] for way in ways))
+    lab.router.run(["nft", f"table inet box {{\n{chains}}}"])
+
+
+@pytest.mark.parametrize("ways", [["up"], ["down"], ["up", "down"]], ids="-".join)
+def test_all_uplinks_strip_mptcp_behind_the_handshake(ways):
+    """The kernels fall back to plain TCP, each when it notices. Flows work, status says how they go,
+    nothing is joined; connections that wait are not taken for a stranger's. The box is gone: MPTCP
+    is found to work again."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        strip_behind_handshakes(lab, ways)
+        bond.start_concentrator()
+        bond.start_gateway()
+        wait_for(lambda: {u["mptcp"] for u in bond.status()["uplinks"]} == {"stripped"},
+                 5 * SLACK, "notice of it")
+        ends = [pair(lab.client, lab.destinations[0]) for _ in range(5)]
+        for client, server in ends:
+            for source, sink in ((server, client), (client, server)):
+                sent = Background(offer, source, 100_000)
+                assert take(sink, 100_000) == sent.result()
+        assert {flow["mptcp"] for flow in bond.flows()} == {False}
+        wait_for(lambda: bond.station("vps")["warm"] == 4, 20, "connections that wait")
+        for client, server in ends:
+            client.close()
+            server.close()
+        bond.wait_until_over()
+        log = bond.gateway.output()
+        assert "join failed" not in log and "not made with our key" not in log
+        assert bond.status()["flows"]["failed"] == 0
+        lab.router.run(["nft", "delete", "table", "inet", "box"])
+        wait_for(lambda: is_mptcp_used(lab, bond), 60, "its end, and of what has waited since before")
+
+
+def is_mptcp_used(lab, bond):
+    """By the next flow."""
+    client, server = pair(lab.client, lab.destinations[0])
+    with client, server:
+        wait_for(lambda: bond.flow()["state"] == "relaying", 5, "OPENED")
+        used = bond.flow()["mptcp"]
+    bond.wait_until_over()
+    return used
