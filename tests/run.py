@@ -28,7 +28,7 @@ KERNELS = ["6.1", "6.12"]
 # Of tests/net: what other tests beside it would disturb, or be disturbed by.
 MEASURED = ["attack", "bond", "handover", "healing", "overflow", "schedulers", "stripping"]
 # Those that take longest, to begin with: else one of them is left alone at the end.
-LONGEST = ["uplinks", "unproxied", "blocked_probes", "idle", "bytes"]
+LONGEST = ["soak", "uplinks", "unproxied", "blocked_probes", "idle", "bytes"]
 ARCHITECTURES = ["arm64", "armhf", "mipsel", "s390x"]
 # Where the order of bytes tells. Without test_record, which seals millions: test_vectors has some.
 PROTOCOL_TESTS = ["test_vectors", "test_addr", "test_crypto", "test_probe_packet", "test_hello",
@@ -345,8 +345,9 @@ def run_side_by_side(runner: Runner, label: str, files: Sequence[Path],
         code = runner.call(log, [*PYTEST, path], **environment)
         return read_pytest(log.read_text(errors="replace"), code)
 
-    names = [f"test_{name}" for name in LONGEST]
-    runner.run_all(label, run, sorted(files, key=lambda path: path.stem not in names), JOBS + 1)
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    ordered = sorted(files, key=lambda path: places.get(path.stem, len(places)))
+    runner.run_all(label, run, ordered, JOBS + 1)
 
 
 # How much of each, where nobody says: more than a usual run has time for.

@@ -14,11 +14,13 @@ import random
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from typing import Callable, Dict, List, Sequence, Tuple
 
-from bonded import Bonded, Lab, Uplink, descriptors, kernel_counter, memory_kib, wait_for
+from bonded import (Bonded, Lab, Process, Uplink, descriptors, find_program, kernel_counter, memory_kib,
+                    same_congestion, wait_for)
 from traffic import Background, Server, connect, offer, read, take
 
 BYTES_MAX = 1 << 20  # of a flow, each way
@@ -26,13 +28,18 @@ BYTES_MAX = 1 << 20  # of a flow, each way
 # one waiting for half a minute, too: this is for those that hang.
 PATIENCE = 240  # s
 HEALTHY, FAILED = (0.5, 5.0), (0.2, 6.0)  # s
-ROUND = 30.0  # s, then they end
+ROUND = 15.0  # s, then they end
 STAGGER = 3.0  # s, in which they begin
-SETTLING = 0.25  # of the time: the memory that so many flows need is had by then
+# The concentrator keeps salts for so long, as many as flows began.
+HEAP_SETTLING = 90.0  # s
+# What is free lies scattered, and for so long a little more so with each round.
+RESIDENT_SETTLING = 600.0  # s
 SAMPLES_MIN = 4
+LONGER = 2  # times the time that was asked for: to have so many samples
 DIALS_MAX = 2  # for each flow
 UNHEARD_MAX = 1 / 4  # for each failure
-SLIGHT = 128  # KiB that may be had once more in a run: a page here and there is no leak
+# KiB that may be had once more in a run: some hundred salts (see above) more than at the beginning.
+SLIGHT = 128
 
 FAILURES: Dict[str, Callable] = {
     "silent": lambda uplink: uplink.drop("both"),
@@ -94,7 +101,7 @@ class Result:
     # What both ends have left, and the daemons have not.
     left: List[str] = dataclasses.field(default_factory=list)
     dials: int = 0  # of the gateway: one that no uplink answers at once is raced on another
-    # KiB, each time that nothing runs, behind the settling
+    # KiB, each time that nothing runs, once that has settled: heap, and resident
     memory: Dict[str, List[float]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -190,6 +197,28 @@ def run_failures(lab: Lab, failures: List[Failure], over: threading.Event, resul
         restore(lab, failure)
 
 
+# ---- memory ----
+
+def counting(lab: Lab) -> Dict[str, str]:
+    """The environment in which daemons tell how much memory they hold (tests/bench/heap.c)."""
+    program = find_program(fast=True)
+    library = program.parent.parent / "tests/bench/libbench-heap.so"
+    before = same_congestion(program, lab).get("LD_PRELOAD", "")
+    return {"LD_PRELOAD": f"{before} {library}", "BENCH_HEAP": str(lab.directory)}
+
+
+def heap_kib(lab: Lab, process: Process) -> float:
+    return int.from_bytes((lab.directory / str(process.pid)).read_bytes(), sys.byteorder) / 1024
+
+
+def note_memory(result: Result, lab: Lab, processes: Dict[str, Process], now: float) -> None:
+    for name, process in processes.items():
+        if now > HEAP_SETTLING:
+            result.memory[f"{name}, heap"].append(heap_kib(lab, process))
+        if now > RESIDENT_SETTLING:
+            result.memory[f"{name}, resident"].append(memory_kib(process))
+
+
 # ---- the whole ----
 
 
@@ -205,10 +234,12 @@ def held(bond: Bonded) -> Dict[str, int]:
 def rest(bond: Bonded, before: Dict[str, int]) -> List[str]:
     """Nothing runs: what is left all the same. Where a reset is lost with its uplink, the other end
     learns of it by what it sends again; and then the kernel waits for another path, for a minute
-    (net.mptcp.close_timeout)."""
+    (net.mptcp.close_timeout). A connection that is made in advance meanwhile may be counted before it
+    waits: once to have had no more than before is enough."""
     with contextlib.suppress(TimeoutError):
         bond.wait_until_over(150)
         wait_for(lambda: all(n <= before[name] for name, n in held(bond).items()), 30)
+        return []
     left = [f"flow {flow}" for flow in bond.flows()]
     left += [f"session {flow}" for flow in bond.sessions()]
     return left + [f"{name}: {before[name]} descriptors before, {n} after"
@@ -226,27 +257,29 @@ def run_round(lab: Lab, port: int, flows: int, seed: int, result: Result) -> Non
     result.rounds += 1
 
 
+def is_enough(result: Result, now: float, seconds: float) -> bool:
+    sampled = min(len(result.memory[f"{name}, heap"]) for name in ("gateway", "concentrator"))
+    return bool(result.left) or now > seconds * (1 if sampled >= SAMPLES_MIN else LONGER)
+
+
 def soak(seconds: float, flows: int, seed: int) -> Result:
     """Ends early when something is left behind a round."""
     uplinks = [Uplink("dsl", down=50, up=10, delay=10), Uplink("lte", down=60, up=20, delay=30)]
-    # The last round may take a while beyond the time.
-    failures, over = plan(seed, 2 * seconds, len(uplinks)), threading.Event()
+    failures, over = plan(seed, (LONGER + 1) * seconds, len(uplinks)), threading.Event()
     result = Result()
-    with Lab(uplinks) as lab, Bonded(lab, fast=True) as bond, \
+    with Lab(uplinks) as lab, Bonded(lab, fast=True, environment=counting(lab)) as bond, \
             Server(lab.destinations[0], answer) as server:
         processes = {"gateway": bond.gateway, "concentrator": bond.concentrator}
-        result.memory = {name: [] for name in processes}
+        result.memory = {f"{name}, {kind}": [] for name in processes for kind in ("heap", "resident")}
         assert exchange(lab, server.port, 1, 1) == ""
         bond.wait_until_over()
         wait_for(lambda: bond.status()["concentrators"][0]["warm"] > 1, 20, "warm connections")
         before, begin = held(bond), time.monotonic()
         failing = Background(run_failures, lab, failures, over, result)
-        while (now := time.monotonic() - begin) < seconds and not result.left:
+        while not is_enough(result, now := time.monotonic() - begin, seconds):
             run_round(lab, server.port, flows, seed * 1000 + result.rounds, result)
             result.left = rest(bond, before)
-            for name, process in processes.items():
-                if now > SETTLING * seconds:
-                    result.memory[name].append(memory_kib(process))
+            note_memory(result, lab, processes, now)
         over.set()
         failing.result()
         set_unheard_apart(result, bond.gateway.output())
