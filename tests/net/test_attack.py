@@ -95,6 +95,8 @@ def test_a_flood_of_strangers(make):
         with flood(idle=10000, rate=2000) as figures:
             wait_for(lambda: conc.ask()["refused"]["limit"] > 100, "the lobby is full", 10)
             under = Flows(conc, listening, SECONDS)
+    print(f"{figures}; {len(under.failed)} of {under.tried} failed; "
+          f"p95 {1000 * quiet.p95():.1f} ms, {1000 * under.p95():.1f} in the flood")
     assert figures["garbage"] > 0.8 * 2000 * figures["seconds"], "no flood"
     assert not quiet.failed
     assert len(under.failed) <= under.tried / 100, under.failed
