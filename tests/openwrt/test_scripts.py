@@ -287,6 +287,26 @@ def test_a_link_as_it_is_pasted_and_an_ipv6_address(router, form):
     assert values(router.conf())["concentrators"][1]["address"] == "2001:db8::5"
 
 
+@pytest.mark.parametrize("answer, address", [
+    ("Name:\tvps.example\nAddress: 2001:db8::9\n\nName:\tvps.example\nAddress: 203.0.113.9\n",
+     "203.0.113.9"),
+    ("Name:\tvps.example\nAddress: 2001:db8::9\n", "2001:db8::9"),
+    ("** server can't find vps.example: NXDOMAIN\n", None)])
+def test_a_name_for_an_address(router, answer, address):
+    """As nslookup answers on OpenWrt: behind the server's own address. A function, since busybox's shell
+    has an nslookup in itself."""
+    with open(router.root / "usr/lib/functions.sh", "a") as functions:
+        functions.write("nslookup() {\n[ \"$*\" = vps.example ] || return 1\ncat << 'END'\n"
+                        f"Server:\t\t127.0.0.1\nAddress:\t127.0.0.1:53\n\n{answer}END\n}}\n")
+    before = (router.root / "etc/config/bondway").read_text()
+    done = router.init("join", text=link(new_key(), "vps.example"), check=False)
+    if address:
+        assert values(router.conf())["concentrators"][1]["address"] == address
+    else:
+        assert done.returncode != 0 and "cannot find the address of the link's host" in done.stdout
+        assert (router.root / "etc/config/bondway").read_text() == before
+
+
 def test_joined_again_it_is_the_same_concentrator(router):
     router.init("join", text=link(new_key(), "203.0.113.10", 7171))
     key = new_key()
@@ -298,7 +318,8 @@ def test_joined_again_it_is_the_same_concentrator(router):
 @pytest.mark.parametrize("text", ["", "hello", "bondway1://203.0.113.10:7171/", "bondway1:abc",
                                   "bondway1://203.0.113.10:7171/short#home",
                                   "bondway1://$(id):7171/abc#home",
-                                  "bondway1://203.0.113.10:99999/abc#home"])
+                                  "bondway1://203.0.113.10:99999/abc#home",
+                                  "bondway1://-debug:7171/abc#home"])
 def test_what_is_no_link_changes_nothing(router, text):
     before = (router.root / "etc/config/bondway").read_text()
     done = router.init("join", text=text, check=False)

@@ -270,9 +270,26 @@ bondway_read_link() { # LINK
 	\[*\]) host=${host#\[} host=${host%\]} ;;
 	esac
 	case $host:$port:$key in
-	*[!0-9A-Za-z.:_-]*) return 1 ;;
+	-* | *[!0-9A-Za-z.:_-]*) return 1 ;;
 	esac
 	[ -n "$host" ] && [ -n "$port" ] && [ -n "$key" ] && [ "$rest" != "$key" ]
+}
+
+# A configuration holds addresses, so that nothing waits for DNS when the uplinks are down: that of the
+# name, of IPv4 where it has one. Fails where it has none now.
+bondway_resolve() { # HOST
+	case $1 in
+	*:*) ;;
+	*[!0-9.]*)
+		nslookup "$1" 2> /dev/null | awk '
+			/^Name:/ { answers = 1 }
+			answers && /^Address/ && (!address || (address ~ /:/ && $NF !~ /:/)) { address = $NF }
+			END { printf "%s", address; exit !address }
+		'
+		return
+		;;
+	esac
+	printf '%s' "$1"
 }
 
 # Adds the concentrator of the link on standard input, and switches bondway on.
@@ -281,6 +298,11 @@ bondway_join() { # CHECK_COMMAND...
 
 	bondway_read_link "$(head -c 1000)" || {
 		bondway_say "this is no join link: copy the whole line that bondway invite has printed"
+		return 1
+	}
+	host=$(bondway_resolve "$host") || {
+		bondway_say "cannot find the address of the link's host: is an uplink up? or have the VPS" \
+			"invite with --address and its IP address"
 		return 1
 	}
 	config_load bondway
