@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "cli/checks.h"
@@ -45,12 +47,19 @@ struct joining {
 
 /* ---- the link ---- */
 
+static bool more_was_pasted(void)
+{
+    struct pollfd terminal = {.fd = STDIN_FILENO, .events = POLLIN};
+
+    return poll(&terminal, 1, 0) > 0;
+}
+
 /* The whole of a pipe; of a terminal, lines until there is a link: it may have been broken into
- * several. */
+ * several, or pasted with what stood before it. */
 static enum link_verdict read_pasted(struct join_link *link, char text[PASTED_MAX])
 {
     bool asks = isatty(STDIN_FILENO);
-    enum link_verdict verdict = LINK_CUT;
+    enum link_verdict verdict;
     size_t have = 0;
 
     if (asks)
@@ -64,8 +73,12 @@ static enum link_verdict read_pasted(struct join_link *link, char text[PASTED_MA
         have += (size_t)n;
         text[have] = '\0';
         bool blank = strspn(text, " \t\r\n") == have;
-        if (asks && !blank && (verdict = link_parse(link, text)) != LINK_CUT)
+        verdict = asks && !blank ? link_parse(link, text) : LINK_CUT;
+        if (verdict != LINK_CUT && (verdict != LINK_NONE || !more_was_pasted())) {
+            /* What else was pasted is no command for the shell, and may hold the secret. */
+            tcflush(STDIN_FILENO, TCIFLUSH);
             return verdict;
+        }
     }
     text[have] = '\0';
     return link_parse(link, text);

@@ -145,6 +145,22 @@ def test_on_a_terminal(conf, tmp_path):
     assert (tmp_path / "vps.key").read_text() == key_of(link) + "\n"
 
 
+@pytest.mark.parametrize("pasted, code", [
+    ("{}\nand more\n", 0), ("The link:\n{}\nand more\n", 0), ("No link,\nnowhere\n", 2),
+    ("bondway2://x\n{}\n", 2)])
+def test_what_else_is_pasted_is_not_left_to_the_shell(conf, tmp_path, pasted, code):
+    ours, theirs = pty.openpty()
+    os.write(ours, pasted.format(new_link(tmp_path).strip()).encode())
+    program = subprocess.Popen([find_program(), "join", "--no-check", "-c", conf], stdin=theirs,
+                               stderr=subprocess.PIPE, text=True)
+    assert program.wait(10) == code, program.stderr.read()
+    os.set_blocking(theirs, False)
+    with pytest.raises(BlockingIOError):
+        os.read(theirs, 1000)
+    os.close(theirs)
+    os.close(ours)
+
+
 def test_a_host_name(conf, tmp_path):
     result = join(conf, new_link(tmp_path, address="localhost"))
     assert result.returncode == 0, result.stderr
