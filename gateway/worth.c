@@ -14,7 +14,6 @@
 #define AGAIN_FIRST_MS 60000u
 #define AGAIN_DOUBLINGS 3
 #define TRIAL_MS 3000u
-#define RISES_BY 32 /* this part more without it, and it stands by */
 /* What was seen long ago counts less: half of it after a minute or so. */
 #define FORGETS_BY 90
 
@@ -125,7 +124,7 @@ static void end_trial(struct worth *w, uint64_t without_bps, uint64_t now_ms)
 {
     w->on_trial = false;
     w->next_ms = later(w->times++, now_ms);
-    if (without_bps - without_bps / RISES_BY > w->with_bps)
+    if (without_bps + w->peak_bps / 2 > w->with_bps)
         snprintf(w->reason, sizeof(w->reason),
                  "slows the others: %.1f Mb/s with it, %.1f without it", (double)w->with_bps / 1e6,
                  (double)without_bps / 1e6);

@@ -182,6 +182,20 @@ static void why_is_told_in_figures(void **state)
     assert_string_equal(w[1].reason, "slows the others: 16.0 Mb/s with it, 58.0 without it");
 }
 
+/* Half of what it carries is enough. */
+static void one_that_harms_a_little_helps(void **state)
+{
+    const struct worth_view views[2] = {full(18, 7, 0), full(4, 8, 0)};
+
+    freed_bps = 19500000;
+    run(views, 1, 8);
+    assert_false(w[1].slow);
+    start(state);
+    freed_bps = 20500000;
+    run(views, 1, 8);
+    assert_true(w[1].slow);
+}
+
 /* Where an estimate was wrong, it costs three seconds, and more and more rarely. */
 static void one_that_helps_is_left_in_peace(void **state)
 {
@@ -221,16 +235,16 @@ static void where_nobody_asks_the_trial_goes_on(void **state)
 /* Two at once, and nobody could tell whose doing it was. */
 static void one_is_tried_at_a_time(void **state)
 {
-    const struct worth_view views[3] = {full(58, 32, 0), full(2, 100, 0), full(2, 100, 0)};
     struct worth three[3] = {0};
 
-    for (uint64_t s = 1; s < 4; s++)
+    for (uint64_t s = 1; s < 7; s++) {
+        struct worth_view views[3] = {full(58, 32, 0), full(2, 100, 0), full(2, 100, 0)};
+        for (size_t i = 0; i < 3; i++)
+            views[i].bps = three[i].slow ? 0 : views[i].bps;
         worth_judge(three, views, 3, s * 1000);
-    assert_true(three[1].slow);
-    assert_false(three[2].slow);
-    for (uint64_t s = 4; s < 7; s++)
-        worth_judge(three, views, 3, s * 1000);
-    assert_false(three[1].slow); /* the first carried as much as before */
+        assert_false(three[1].slow && three[2].slow);
+    }
+    assert_false(three[1].slow); /* the first carried no more without it */
     assert_true(three[2].slow);
 }
 
@@ -264,6 +278,7 @@ int main(void)
         cmocka_unit_test_setup(where_nobody_asks_for_more_nothing_is_known, start),
         cmocka_unit_test_setup(one_that_harms_takes_part_more_and_more_rarely, start),
         cmocka_unit_test_setup(why_is_told_in_figures, start),
+        cmocka_unit_test_setup(one_that_harms_a_little_helps, start),
         cmocka_unit_test_setup(one_that_helps_is_left_in_peace, start),
         cmocka_unit_test_setup(a_trial_takes_twenty_round_trips, start),
         cmocka_unit_test_setup(where_nobody_asks_the_trial_goes_on, start),
