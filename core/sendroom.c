@@ -21,6 +21,9 @@
  * send again what was lost. */
 #define WAITS_TIMES 4
 #define WAITS_US 100000u
+#define SECOND_US 1000000u
+/* A path that carries data is heard more often. */
+#define SILENT_MS 30u
 #define STANDSTILL_US 20000u
 #define WAIT_MAX_US 1000000u
 #define ALLOWANCE_US 35000u
@@ -192,8 +195,35 @@ static bool note_paths(struct sendroom *r, const struct sendroom_view *v)
     return r->bytes > 0;
 }
 
+/* Returns the least that the subflows were ahead of what arrives in order. */
+static int64_t note_ahead(struct sendroom *r, const struct sendroom_view *v)
+{
+    int64_t ahead = (int64_t)(v->acked - v->delivered);
+    bool anew = r->second_us == 0 || v->paths != r->paths;
+
+    if (anew || v->now_us - r->second_us >= SECOND_US) {
+        r->ahead_before = anew ? ahead : r->ahead;
+        r->ahead = ahead;
+        r->second_us = v->now_us;
+    }
+    if (ahead < r->ahead)
+        r->ahead = ahead;
+    return r->ahead < r->ahead_before ? r->ahead : r->ahead_before;
+}
+
+static void note_come(struct sendroom *r, const struct sendroom_view *v)
+{
+    uint64_t waiting = v->acked - v->delivered - (uint64_t)note_ahead(r, v);
+    uint32_t most = v->under_way > v->in_subflows ? v->under_way - v->in_subflows : 0;
+
+    if (v->unheard_ms > SILENT_MS)
+        most = 0;
+    r->come = v->delivered + (waiting < most ? waiting : most);
+}
+
 uint32_t sendroom_decide(struct sendroom *r, const struct sendroom_view *v)
 {
+    note_come(r, v);
     if (note_paths(r, v))
         return r->bytes;
     note_arrival(r, v);
@@ -242,11 +272,13 @@ uint32_t sendroom_grow(struct sendroom *r, const struct sendroom_view *v)
     return r->buffer;
 }
 
-uint32_t sendroom_left(const struct sendroom *r, uint32_t under_way)
+uint32_t sendroom_left(const struct sendroom *r, uint64_t delivered, uint32_t under_way)
 {
     if (r->bytes == 0)
         return UINT32_MAX;
-    return under_way < r->bytes ? r->bytes - under_way : 0;
+    uint64_t most = r->bytes + (r->come > delivered ? r->come - delivered : 0);
+
+    return under_way < most ? (uint32_t)(most - under_way) : 0;
 }
 
 uint32_t sendroom_wait_us(const struct sendroom *r, uint64_t now_us)
@@ -276,6 +308,8 @@ static void view_paths(int fd, struct sendroom_view *v)
         if (s->min_rtt_us != UINT32_MAX && s->min_rtt_us > v->unloaded_us)
             v->unloaded_us = s->min_rtt_us;
         v->in_subflows += s->unacked * SEGMENT;
+        if (s->unacked > 0 && s->unheard_ms > v->unheard_ms)
+            v->unheard_ms = s->unheard_ms;
         if (s->unacked > 0 && s->rtt_us > v->round_trip_us)
             v->round_trip_us = s->rtt_us;
     }
@@ -324,5 +358,5 @@ uint32_t sendroom_ask(struct sendroom *r, int fd, uint64_t written)
     note_arrival(r, &view);
     if (looks)
         look(r, &view, fd);
-    return sendroom_left(r, view.under_way);
+    return sendroom_left(r, view.delivered, view.under_way);
 }

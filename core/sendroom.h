@@ -32,6 +32,14 @@
  * subflows, the send buffer grows (sendroom_grow()). From then on it is ours to grow, whatever it
  * waits for: the kernel no longer does.
  *
+ * What has come already, and only waits at the receiver for what was lost on another path, is in no
+ * queue, and does not count, as long as that path is heard: its losses would stop the others. (Two
+ * that lose 0.9 % and carry 3 Mb/s each: 4.5 together where it counts, 6.1 where it does not.) It
+ * is what the subflows have had acknowledged beyond what has arrived in order. Some of that there
+ * is always, for paths are not equally long, and what was sent twice is acknowledged twice: so it
+ * is what exceeds the least of the last two seconds. A path that is silent may be dead. Then it
+ * counts, for all of it would be sent again, in front of what is missing.
+ *
  * While the rate still grows, as at the start, nothing is held yet: what the first round trips
  * carried is not what the paths can. While there is no queue, the rate may still double in a round
  * trip; but not while nothing arrives. While less is sent than there is room for, nothing is learnt
@@ -65,6 +73,11 @@ struct sendroom {
     uint32_t buffer;         /* the send buffer that it was given; 0: the kernel's own tuning */
     uint64_t arrived;        /* when it was last asked */
     uint64_t arrived_us;     /* since when nothing more has */
+    /* acked - delivered: the least of this second, and of the one before */
+    uint64_t second_us;
+    int64_t ahead, ahead_before;
+    /* Up to here it would have arrived, were there no gaps; but for what always waits. */
+    uint64_t come;
 };
 
 struct sendroom_view {
@@ -78,6 +91,7 @@ struct sendroom_view {
     uint32_t paths;         /* how many there are */
     uint32_t in_subflows;   /* bytes that were sent and not acknowledged there */
     uint32_t buffer;        /* the send buffer */
+    uint32_t unheard_ms;    /* the longest silence of one that has something under way */
 };
 
 /* Returns to how many bytes to hold what is under way; 0: as it is. */
@@ -86,10 +100,10 @@ uint32_t sendroom_decide(struct sendroom *room, const struct sendroom_view *view
 /* After the decision: the send buffer that it is to have; 0: as it is. */
 uint32_t sendroom_grow(struct sendroom *room, const struct sendroom_view *view);
 
-/* How much may be written now, with so much under way; UINT32_MAX: any amount. (Held by the size of
- * the send buffer instead, a sender who has filled it may write again only when a third is free.)
- */
-uint32_t sendroom_left(const struct sendroom *room, uint32_t under_way);
+/* How much may be written now, with so much delivered and under way; UINT32_MAX: any amount. (Held
+ * by the size of the send buffer instead, a sender who has filled it may write again only when a
+ * third is free.) */
+uint32_t sendroom_left(const struct sendroom *room, uint64_t delivered, uint32_t under_way);
 /* Less than this is not worth a write: wait, and ask again. */
 #define SENDROOM_STROKE (16u << 10)
 /* For how long: until a stroke is likely to have arrived; where nothing arrives any more, an eighth

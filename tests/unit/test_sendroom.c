@@ -28,13 +28,17 @@ struct path {
     unsigned last;
     double srtt_ms, min_ms;
     unsigned used_ms; /* when it last carried something */
+    unsigned heard_ms;
+    bool silent;
 };
 
 struct world {
     unsigned now_ms;
     struct path path[PATHS];
     struct sendroom room;
-    double written, delivered, unsent;
+    double written, acked, delivered, unsent;
+    double again, twice;    /* to be sent again although it has come, and acknowledged so */
+    unsigned gap_ms;        /* until then a packet is missing, and nothing arrives in order */
     struct path *favourite; /* that has burst_left more to get */
     double burst_left;
     double sends; /* bytes/ms that the sender has; 0: as many as there is room for */
@@ -87,7 +91,10 @@ static void acknowledge(struct world *w, struct path *p)
     if (p->inflight > p->cwnd / 2 && p->cwnd < KERNEL_MAX)
         p->cwnd += *acked; /* slow start, and nothing is ever lost */
     p->inflight -= *acked;
-    w->delivered += *acked;
+    w->acked += *acked;
+    if (w->twice < w->again)
+        w->twice += *acked;
+    p->heard_ms = w->now_ms;
     *acked = 0;
 }
 
@@ -102,9 +109,9 @@ static void write_more(struct world *w)
 
     if (limit > KERNEL_MAX)
         limit = KERNEL_MAX;
-    if (w->held)
-        limit = w->held;
     double room = limit - under_way(w);
+    if (w->held)
+        room = sendroom_left(&w->room, (uint64_t)w->delivered, (uint32_t)under_way(w));
     if (w->sends > 0 && room > w->sends)
         room = w->sends;
     if (room > 0 && !w->pauses) {
@@ -152,7 +159,7 @@ static void look(struct world *w)
 {
     struct sendroom_view v = {.now_us = w->now_ms * 1000ull,
                               .delivered = (uint64_t)w->delivered,
-                              .acked = (uint64_t)w->delivered,
+                              .acked = (uint64_t)w->acked,
                               .under_way = (uint32_t)under_way(w)};
 
     if (w->pauses || w->now_ms - w->looked_ms < 20)
@@ -162,6 +169,9 @@ static void look(struct world *w)
         v.paths += p->rate > 0;
         if (p->inflight > 0)
             p->used_ms = w->now_ms;
+        v.in_subflows += (uint32_t)p->inflight;
+        if (p->inflight > 0 && w->now_ms - p->heard_ms > v.unheard_ms)
+            v.unheard_ms = w->now_ms - p->heard_ms;
         if (w->now_ms - p->used_ms < 2000 && p->min_ms * 1000 > v.unloaded_us)
             v.unloaded_us = (uint32_t)(p->min_ms * 1000);
         if (p->inflight > 0 && p->srtt_ms * 1000 > v.round_trip_us)
@@ -180,11 +190,13 @@ static void pass(struct world *w, unsigned ms)
     for (unsigned i = 0; i < ms; i++) {
         w->now_ms++;
         for (struct path *p = w->path; p < w->path + PATHS; p++) {
-            if (p->rate > 0) {
+            if (p->rate > 0 && !p->silent) {
                 acknowledge(w, p);
                 serve(w, p);
             }
         }
+        if (w->now_ms >= w->gap_ms)
+            w->delivered = w->acked - w->twice;
         look(w);
         write_more(w);
         transmit(w);
@@ -250,6 +262,55 @@ static void a_short_queue_at_full_rate(void **state)
         assert_true(w->decisions - decisions < 5); /* system calls */
         free(w);
     }
+}
+
+/* ---- what waits for others ---- */
+
+/* A packet is lost, over and over: for a third of a second it is sent again, and nothing arrives in
+ * order. */
+static void behind_a_lost_packet_the_paths_go_on(void **state)
+{
+    struct world *w = world_new(6000, 20, 7500, 60);
+
+    pass(w, 12000);
+    double before = w->acked;
+    for (int i = 0; i < 10; i++) {
+        w->gap_ms = w->now_ms + 330;
+        pass(w, 1000);
+        expect_short_queue(w, &w->path[1]);
+    }
+    assert_in_range((w->acked - before) * 1000 / (13500 * 10000.0), 970, 1010);
+    free(w);
+}
+
+/* It may be dead, and all that comes after what it lost is sent again. */
+static void behind_a_silent_path_they_do_not(void **state)
+{
+    struct world *w = world_new(6000, 20, 7500, 60);
+
+    pass(w, 12000);
+    double under_way_before = under_way(w);
+    w->path[0].silent = true;
+    w->gap_ms = UINT32_MAX;
+    pass(w, 500);
+    assert_true(under_way(w) < under_way_before + 7500 * 60);
+    free(w);
+}
+
+/* What was sent twice is acknowledged twice, once and for all. */
+static void what_was_sent_twice_is_forgotten(void **state)
+{
+    struct world *w = world_new(6000, 20, 7500, 60);
+
+    pass(w, 12000);
+    w->again = 1000000;
+    w->unsent += w->again;
+    for (int i = 0; i < 40; i++) {
+        pass(w, 100);
+        assert_in_range(queue_ms(&w->path[1]), 20, 2 * short_queue_ms(w, &w->path[1]));
+    }
+    expect_short_queue(w, &w->path[1]);
+    free(w);
 }
 
 /* What the first round trips carried is not what the paths can: as much comes at first as where
@@ -570,12 +631,12 @@ static void what_is_under_way_stops_writing(void **state)
 {
     struct sendroom room = {0};
 
-    assert_int_equal(sendroom_left(&room, 1 << 30), UINT32_MAX);
+    assert_int_equal(sendroom_left(&room, 0, 1 << 30), UINT32_MAX);
     room.bytes = 900000;
-    assert_int_equal(sendroom_left(&room, 0), 900000);
-    assert_int_equal(sendroom_left(&room, 800000), 100000);
-    assert_int_equal(sendroom_left(&room, 900000), 0);
-    assert_int_equal(sendroom_left(&room, UINT32_MAX), 0);
+    assert_int_equal(sendroom_left(&room, 0, 0), 900000);
+    assert_int_equal(sendroom_left(&room, 0, 800000), 100000);
+    assert_int_equal(sendroom_left(&room, 0, 900000), 0);
+    assert_int_equal(sendroom_left(&room, 0, UINT32_MAX), 0);
 }
 
 /* A sixteenth at 10 MB/s; a client who has stopped reading is not asked after all the time. */
@@ -627,6 +688,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_short_queue_at_full_rate),
+        cmocka_unit_test(behind_a_lost_packet_the_paths_go_on),
+        cmocka_unit_test(behind_a_silent_path_they_do_not),
+        cmocka_unit_test(what_was_sent_twice_is_forgotten),
         cmocka_unit_test(a_start_is_not_held),
         cmocka_unit_test(a_long_path_is_filled_nearly_as_soon),
         cmocka_unit_test(what_is_tiny_is_left_alone),
