@@ -423,7 +423,6 @@ void vitals_uplink_changed(struct vitals *all, uint32_t uplink, bool forget)
 
     if (forget) {
         health_init(health_of(v));
-        all->gauges->of[uplink].tcp_works = false;
         v->packets_us = 0;
         all->gauges->of[uplink].tcp_works = all->gauges->of[uplink].welcomed = false;
     }
