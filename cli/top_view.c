@@ -368,7 +368,8 @@ static void put_uplink(struct frame *f, const struct columns *c, struct json_obj
     if (c->both)
         put_direction(&l, c, view_number(u, "tx_bps"), view_number(u, "tx_capacity_bps"), scale);
     if (c->delay > 0)
-        put(&l, PAINT_NONE, "%*s", c->delay - 1, units_delay(view_number(u, "rtt_ms"), delay));
+        put(&l, PAINT_NONE, "%*s", c->delay - 1,
+            view_has(u, "rtt_ms") ? units_delay(view_number(u, "rtt_ms"), delay) : "");
     if (strcmp(view_text(u, "role"), "active") != 0)
         put(&l, PAINT_FAINT, " %s", view_text(u, "role"));
     end_line(f, &l);

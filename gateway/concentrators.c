@@ -725,20 +725,30 @@ size_t concentrators_count(const struct concentrators *cs)
     return cs->count;
 }
 
+/* Only the one in use is probed. */
+static uint32_t best_rtt_us(const struct concentrator *c)
+{
+    const struct trunk_context *context = c->all->context;
+    uint32_t best_us = 0;
+
+    if (c != c->all->current || c->state != CONCENTRATOR_UP)
+        return 0;
+    for (size_t i = 0; i < uplinks_count(context->uplinks); i++) {
+        uint32_t rtt_us =
+            gauge_current_rtt_us(&context->gauges->of[i], uplinks_get(context->uplinks, i));
+        if (rtt_us && (!best_us || rtt_us < best_us))
+            best_us = rtt_us;
+    }
+    return best_us;
+}
+
 static struct concentrator_status status_of(const struct concentrator *c)
 {
-    const struct concentrators *cs = c->all;
-    struct concentrator_status status = {.entry = c->station->entry,
-                                         .state = c->state,
-                                         .reason = c->reason,
-                                         .warm = count_welcomed(c)};
-
-    for (size_t i = 0; i < uplinks_count(cs->context->uplinks); i++) {
-        uint32_t rtt_us = cs->context->gauges->of[i].rtt_us;
-        if (rtt_us && (!status.rtt_us || rtt_us < status.rtt_us))
-            status.rtt_us = rtt_us;
-    }
-    return status;
+    return (struct concentrator_status){.entry = c->station->entry,
+                                        .state = c->state,
+                                        .reason = c->reason,
+                                        .rtt_us = best_rtt_us(c),
+                                        .warm = count_welcomed(c)};
 }
 
 struct concentrator_status concentrators_status(const struct concentrators *cs, size_t index)

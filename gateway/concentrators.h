@@ -53,7 +53,7 @@ struct concentrator_status {
     const struct concentrator_entry *entry;
     enum concentrator_state state;
     const char *reason; /* why it is down; "" otherwise */
-    uint32_t rtt_us;    /* of the best uplink; 0: unknown */
+    uint32_t rtt_us;    /* by the best uplink; 0: unknown, as of all but the one in use */
     unsigned warm;
 };
 size_t concentrators_count(const struct concentrators *cs);

@@ -134,6 +134,23 @@ const char *gauge_reason(const struct gauge *g, const struct uplink *uplink)
     return g->spent ? "its data budget is used up: for when no other is well" : g->worth.reason;
 }
 
+static bool carries(const struct gauge *g, const struct uplink *uplink)
+{
+    enum uplink_state state = gauge_state(g, uplink);
+
+    return state == UPLINK_UP || state == UPLINK_DEGRADED;
+}
+
+uint32_t gauge_current_rtt_us(const struct gauge *g, const struct uplink *uplink)
+{
+    return carries(g, uplink) ? g->rtt_us : 0;
+}
+
+bool gauge_is_probed(const struct gauge *g, const struct uplink *uplink)
+{
+    return carries(g, uplink) && g->health.srtt_us > 0 && !is_unanswered(&g->health);
+}
+
 bool gauge_is_refused(const struct gauge *g)
 {
     return g->health.refused && !probes_are_blocked(g);

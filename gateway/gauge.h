@@ -68,6 +68,10 @@ enum health_verdict gauge_verdict(const struct gauge *gauge);
  * up ("" where it is). */
 enum uplink_state gauge_state(const struct gauge *gauge, const struct uplink *uplink);
 const char *gauge_reason(const struct gauge *gauge, const struct uplink *uplink);
+/* The round trip as it is now; 0: unknown, as that of an uplink which carries nothing is. */
+uint32_t gauge_current_rtt_us(const struct gauge *gauge, const struct uplink *uplink);
+/* Its probes are answered: how much is lost, and how round trips vary, is known. */
+bool gauge_is_probed(const struct gauge *gauge, const struct uplink *uplink);
 /* It may have died just now, or did in the last minute: such a one may do so again. */
 bool gauge_is_unsteady(const struct gauge *gauge);
 /* Its probes are refused, and whether they alone are, no connection has told yet. */

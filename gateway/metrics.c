@@ -55,7 +55,7 @@ const struct metric gateway_metrics[] = {
     {CONCENTRATOR("state"), .name = "bondway_concentrator_state", .kind = METRIC_STATE,
      .states = concentrator_states, .help = "Whether the concentrator can be reached."},
     {CONCENTRATOR("rtt_ms"), .name = "bondway_concentrator_rtt_seconds", .kind = METRIC_GAUGE,
-     .per = 1000, .help = "Round trip by the uplink that answered last."},
+     .per = 1000, .help = "Round trip by the uplink where it is shortest."},
     {CONCENTRATOR("warm"), .name = "bondway_concentrator_warm_connections", .kind = METRIC_GAUGE,
      .help = "Connections that wait for a flow."},
     {.name = NULL},

@@ -7,6 +7,15 @@
 #include "core/mptcp.h"
 #include "gateway/vitals.h"
 
+/* What is not known is null. */
+static void add_known(struct document *d, const char *key, double value, bool known)
+{
+    if (known)
+        document_add_decimal(d, key, value, 1);
+    else
+        document_add_null(d, key);
+}
+
 static void add_concentrator(struct document *d, const struct concentrator_status *c)
 {
     char at[ADDR_TEXT];
@@ -16,7 +25,7 @@ static void add_concentrator(struct document *d, const struct concentrator_statu
     document_add_text(d, "address", addr_format(&c->entry->address, at));
     document_add_text(d, "state", concentrator_state_name(c->state));
     document_add_text(d, "reason", c->reason);
-    document_add_decimal(d, "rtt_ms", c->rtt_us / 1000.0, 1);
+    add_known(d, "rtt_ms", c->rtt_us / 1000.0, c->rtt_us > 0);
     document_add_number(d, "warm", c->warm);
     document_close(d);
 }
@@ -45,9 +54,12 @@ static void add_budget(struct document *d, const struct budget_status *b)
 
 static void add_figures(struct document *d, const struct uplink *u, const struct gauge *gauge)
 {
-    document_add_decimal(d, "rtt_ms", gauge->rtt_us / 1000.0, 1);
-    document_add_decimal(d, "rtt_variation_ms", gauge->health.rttvar_us / 1000.0, 1);
-    document_add_decimal(d, "loss_percent", gauge->health.loss_permille / 10.0, 1);
+    uint32_t rtt_us = gauge_current_rtt_us(gauge, u);
+    bool probed = gauge_is_probed(gauge, u);
+
+    add_known(d, "rtt_ms", rtt_us / 1000.0, rtt_us > 0);
+    add_known(d, "rtt_variation_ms", gauge->health.rttvar_us / 1000.0, probed);
+    add_known(d, "loss_percent", gauge->health.loss_permille / 10.0, probed);
     document_add_number(d, "rx_bytes", gauge->rx_bytes);
     document_add_number(d, "tx_bytes", gauge->tx_bytes);
     document_add_number(d, "rx_bps", gauge->rx_bps);

@@ -12,6 +12,7 @@ NUMBER = (int, float)
 UPLINK = {"name": str, "interface": str, "address": str, "state": str, "reason": str, "role": str,
           "cost": int, "rtt_ms": NUMBER, "rx_bytes": int, "tx_bytes": int, "rx_bps": int,
           "tx_bps": int, "mptcp": str}
+UNKNOWN = "rtt_ms", "rtt_variation_ms", "loss_percent"  # of one that carries nothing
 CONCENTRATOR = {"name": str, "address": str, "state": str, "rtt_ms": NUMBER, "warm": int}
 GATEWAY_STATUS = {
     "role": str, "version": str, "uptime_s": NUMBER, "scheduler": str,
@@ -103,6 +104,27 @@ def test_status_and_flows_of_a_running_transfer():
         assert (gateway["name"], gateway["flows"], gateway["total"]) == ("home", 1, 1)
         assert (gateway["rx_bytes"], gateway["tx_bytes"]) == (up, down)
         assert status["refused"] == {"hello": 0, "replay": 0, "policy": 0, "limit": 0}
+
+
+def test_what_is_not_known_is_not_shown():
+    """An uplink that has died has no round trip and no loss, and its concentrator has those of the
+    others; a concentrator that is gone has none."""
+    def dead_dsl() -> Any:
+        now = bond.status()
+        return now if now["uplinks"][0]["state"] == "dead" else None
+
+    with Lab() as lab, Bonded(lab) as bond:
+        wait_for(lambda: all(u["loss_percent"] == 0 for u in bond.status()["uplinks"]), 20,
+                 "answers by both uplinks")
+        lab.uplink("dsl").drop("both")
+        status = wait_for(dead_dsl, 60, "dsl's death")
+        dsl, lte = status["uplinks"]
+        for key in UNKNOWN:
+            assert dsl[key] is None and lte[key] is not None, key
+        assert status["concentrators"][0]["rtt_ms"] == lte["rtt_ms"] >= 60
+        lab.uplink("lte").drop("both")
+        wait_for(lambda: bond.station("vps")["state"] == "down", 60, "notice of it")
+        assert bond.station("vps")["rtt_ms"] is None
 
 
 def test_views_for_a_person():

@@ -309,6 +309,33 @@ static void the_probes_decide(void **state)
     }
 }
 
+/* "20 ms, 0 %" of an uplink that carries nothing would be what was. */
+static void what_was_measured_holds_while_it_lives(void **state)
+{
+    static const struct {
+        enum health_verdict verdict;
+        bool holds;
+    } all[] = {
+        {HEALTH_PROBING, false}, {HEALTH_UP, true}, {HEALTH_DEGRADED, true}, {HEALTH_DEAD, false}};
+    struct uplink up = {.state = UPLINK_UP}, down = {.state = UPLINK_DOWN};
+    struct gauge g = {.rtt_us = 20000, .health = {.srtt_us = 20000, .answered_us = 1}};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        g.health.verdict = all[i].verdict;
+        assert_int_equal(gauge_current_rtt_us(&g, &up), all[i].holds ? 20000 : 0);
+        assert_int_equal(gauge_is_probed(&g, &up), all[i].holds);
+        assert_int_equal(gauge_current_rtt_us(&g, &down), 0);
+        assert_false(gauge_is_probed(&g, &down));
+    }
+    g.health.verdict = HEALTH_UP;
+    g.health.refused = true; /* nobody counts what is lost */
+    assert_int_equal(gauge_current_rtt_us(&g, &up), 20000);
+    assert_false(gauge_is_probed(&g, &up));
+    g = (struct gauge){.rtt_us = 30000, .tcp_works = true, .health.verdict = HEALTH_DEAD};
+    assert_int_equal(gauge_current_rtt_us(&g, &up), 30000); /* by connections */
+    assert_false(gauge_is_probed(&g, &up));
+}
+
 /* No probe was ever answered, and yet connections are made: nobody can tell more. */
 static void blocked_probes_say_nothing(void **state)
 {
@@ -673,6 +700,7 @@ int main(void)
         cmocka_unit_test(the_schedule_knows_what_was_measured),
         cmocka_unit_test(an_unproved_uplink_is_not_crowded_with_starts),
         cmocka_unit_test(the_probes_decide),
+        cmocka_unit_test(what_was_measured_holds_while_it_lives),
         cmocka_unit_test(blocked_probes_say_nothing),
         cmocka_unit_test(a_welcome_outlives_the_probes),
         cmocka_unit_test(a_welcome_between_two_losses_outlives_nothing),

@@ -280,6 +280,9 @@ static void test_what_is_wrong_is_said(void **state)
     s->status = replace(s->status, "{\"uplinks\":[{\"name\":\"dsl\",\"state\":\"dead\","
                                    "\"reason\":\"no answer for 2 s\"}]}");
     expect(render_plain(s, 80), "dsl  dead     no answer for 2 s\n");
+    s->status = replace(s->status, "{\"uplinks\":[{\"name\":\"dsl\",\"state\":\"probing\","
+                                   "\"role\":\"active\",\"rtt_ms\":null}]}");
+    assert_null(strstr(render_plain(s, 80), " ms")); /* unknown is not 0 */
 }
 
 static void test_what_an_uplink_lacks_is_said(void **state)

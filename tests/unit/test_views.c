@@ -396,14 +396,14 @@ static void an_ssh_terminal_is_wide_enough(void **state)
             GATEWAY(UPLINK_DSL ",{\"name\":\"lte\",\"interface\":\"wwan0\",\"address\":"
                                "\"100.72.114.201\",\"state\":\"dead\",\"reason\":"
                                "\"no answer for 3.2 s\",\"role\":\"off\",\"cost\":10,"
-                               "\"rtt_ms\":61,\"loss_percent\":100,\"rx_bytes\":271000000,"
+                               "\"rtt_ms\":null,\"loss_percent\":null,\"rx_bytes\":271000000,"
                                "\"tx_bytes\":81200000,\"rx_bps\":0,\"tx_bps\":0}",
                     CONCENTRATOR("up")),
             80);
     assert_non_null(
-        strstr(seen, "  NAME  STATE  ROLE      RTT   LOSS       DOWN        UP  RECEIVED     SENT\n"
-                     "  dsl   up     active  20 ms    0 %  48.1 Mb/s  3.0 Mb/s    1.2 GB  88.0 MB\n"
-                     "  lte   dead   off     61 ms  100 %      0 b/s     0 b/s    271 MB  81.2 MB\n"
+        strstr(seen, "  NAME  STATE  ROLE      RTT  LOSS       DOWN        UP  RECEIVED     SENT\n"
+                     "  dsl   up     active  20 ms   0 %  48.1 Mb/s  3.0 Mb/s    1.2 GB  88.0 MB\n"
+                     "  lte   dead   off                      0 b/s     0 b/s    271 MB  81.2 MB\n"
                      "    no answer for 3.2 s\n"));
     show_on(view_flows,
             "[{\"id\":10400,\"client\":\"192.168.177.101:50000\",\"destination\":"
