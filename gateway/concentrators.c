@@ -120,6 +120,9 @@ void concentrator_explain(const struct concentrator_entry *entry, enum trunk_fai
         snprintf(out, len, "this router is short of memory, descriptors or ports: %s",
                  strerror(error ? error : ENOMEM));
         return;
+    case TRUNK_LOST:
+        snprintf(out, len, "the connection breaks: %s", strerror(error));
+        return;
     default:
         snprintf(out, len, "%s", trunk_failure_name(why));
         return;
@@ -251,10 +254,11 @@ static bool is_its_uplinks_fault(const struct warm *w, enum trunk_failure why, i
     return unanswered && w->concentrator->station->welcomed_ms > w->dialled_ms;
 }
 
-/* A shortage, here or there, need not last. One that does leaves no way to the concentrator. */
+/* A shortage, here or there, need not last, nor what breaks a connection. One that does leaves no
+ * way to the concentrator. */
 static bool may_be_over(enum trunk_failure why)
 {
-    return why == TRUNK_NO_MEMORY || why == TRUNK_HUNG_UP;
+    return why == TRUNK_NO_MEMORY || why == TRUNK_HUNG_UP || why == TRUNK_LOST;
 }
 
 static void on_failed(void *arg, enum trunk_failure why, int error)
@@ -272,7 +276,7 @@ static void on_failed(void *arg, enum trunk_failure why, int error)
         return;
     }
     /* One that waited and was ended says little: the idle limit, or a restart. Look again. */
-    if (why == TRUNK_LOST) {
+    if (why == TRUNK_LOST && w->welcomed_ms) {
         keep_in(c, clock_now_ms() - w->welcomed_ms < RETRY_FIRST_MS ? RETRY_FIRST_MS : 0);
         return;
     }

@@ -383,8 +383,10 @@ static bool is_reading(const struct trunk *t)
 
 static enum trunk_failure why_closed(const struct trunk *t)
 {
-    if (!is_greeting(t) || t->greeting->have > 0)
+    if (!is_greeting(t))
         return TRUNK_LOST;
+    if (t->greeting->have > 0)
+        return TRUNK_BAD;
     return clock_now_ms() - t->connected_ms < REJECTED_AFTER_MS ? TRUNK_HUNG_UP : TRUNK_REJECTED;
 }
 

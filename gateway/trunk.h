@@ -36,8 +36,8 @@ enum trunk_failure {
     TRUNK_HUNG_UP,     /* closed without a word, at once: a program that ends, or another one */
     TRUNK_REFUSED,     /* error is the refusal's code */
     TRUNK_CHALLENGED,  /* twice */
-    TRUNK_BAD,         /* the answer was not made with our key */
-    TRUNK_LOST,        /* ended later */
+    TRUNK_BAD,         /* the answer was not made with our key, or is cut short */
+    TRUNK_LOST,        /* it breaks, or ends later */
     TRUNK_OPEN_FAILED, /* error is OPENED's code */
     TRUNK_NO_MEMORY    /* or no descriptors, or ports: says nothing of the concentrator */
 };

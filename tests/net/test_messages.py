@@ -18,7 +18,7 @@ from bonded import (PORT, ROOT, Bonded, Host, Lab, Process, Uplink, find_program
                     kernel_state, wait_for)
 from protocol import Key, Reply, Schedule, reply_flight
 from test_doctor import doctor, of
-from traffic import Server
+from traffic import Server, speak_ssh
 
 # In the messages below: {d} is the directory of the files, {at} the concentrator's address and port,
 # {n} a number that was measured.
@@ -593,6 +593,12 @@ def another_key(bond: Bonded) -> None:
     bond.start_concentrator()
 
 
+@contextlib.contextmanager
+def another_program(bond: Bonded) -> Iterator[None]:
+    with Server(bond.lab.vps, speak_ssh, port=PORT):
+        yield
+
+
 def key_and_place(bond: Bonded, message: str) -> str:
     return message.replace("{at}", f"{bond.lab.vps.address}:{PORT}").replace("{key}", str(bond.key_file))
 
@@ -605,14 +611,16 @@ UNREACHABLE = [
      "{at} does not answer: is it up, and its port open in the firewall?"),
     ("the keys differ", another_key,
      "it does not accept our key: put the key of {key} on the concentrator"),
+    ("another program has the port", another_program,
+     "its answer was not made with our key ({key}): is this our concentrator?"),
 ]
 
 
 @table(UNREACHABLE)
 def test_a_concentrator_that_cannot_be_reached(row):
     _, prepare, message = row
-    with Lab() as lab, Bonded(lab, 'dial_timeout = "3s";\n', start=False) as bond:
-        prepare(bond)
+    with Lab() as lab, Bonded(lab, 'dial_timeout = "3s";\n', start=False) as bond, \
+            prepare(bond) or contextlib.nullcontext():
         bond.start_gateway(until_up=False)
         message = key_and_place(bond, message)
         wait_for(lambda: bond.station("vps")["reason"], 30, "a reason")
@@ -625,8 +633,7 @@ def test_a_concentrator_that_cannot_be_reached(row):
 @table([row for row in UNREACHABLE if row[1] is not drop_all])
 def test_doctor_cannot_reach_it_either(row):
     _, prepare, message = row
-    with Lab() as lab, Bonded(lab, start=False) as bond:
-        prepare(bond)
+    with Lab() as lab, Bonded(lab, start=False) as bond, prepare(bond) or contextlib.nullcontext():
         report = doctor(bond, lab.router, bond.gateway_conf)
         assert report["code"] == 1
         for uplink in "dsl", "lte":

@@ -3,8 +3,12 @@ last word, is in test_messages.py."""
 
 from __future__ import annotations
 
+import socket
+import time
+from typing import List
+
 from bonded import PORT, Bonded, Lab, kernel_state, wait_for
-from traffic import (Background, Server, connect, offer_all, pair, take, tell_where_from,
+from traffic import (Background, Server, connect, offer_all, pair, speak_ssh, take, tell_where_from,
                      time_to_reset, wait_for_reset, way_of)
 
 
@@ -84,6 +88,23 @@ def test_a_wrong_key():
         assert bond.new_key() not in bond.gateway.output()
         assert wrong.read_text().strip() not in bond.gateway.output()
         wait_for(lambda: bond.concentrator_status()["refused"]["hello"] > 0, 20, "its refusal")
+
+
+def test_another_program_has_the_port():
+    """It answers with less than a concentrator does, and hangs up. It is asked again, but less and less
+    often: each time costs data."""
+    asked: List[float] = []
+
+    def answer(connection: socket.socket) -> None:
+        if speak_ssh(connection):
+            asked.append(time.monotonic())
+
+    with Lab() as lab, Bonded(lab, start=False) as bond, Server(lab.vps, answer, port=PORT):
+        bond.start_gateway(until_up=False)
+        wait_for(lambda: bond.station("vps")["state"] == "down", 20, "notice of it")
+        wait_for(lambda: len(asked) >= 4, 30, "four questions")
+        assert asked[3] - asked[0] > 3
+        assert way_of(lab) == "direct"
 
 
 # --- The uplinks are not there --------------------------------------------------------------------

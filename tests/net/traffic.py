@@ -403,6 +403,16 @@ def tell_where_from(connection: socket.socket) -> None:
     connection.sendall(connection.getpeername()[0].encode())
 
 
+def speak_ssh(connection: socket.socket) -> bytes:
+    """As a server does to whom something else was said, which it returns. It is less than a
+    concentrator's answer."""
+    connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+    said = connection.recv(65536)
+    if said:
+        connection.sendall(b"Invalid SSH identification string.\r\n")
+    return said
+
+
 def way_of(lab: Lab) -> str:
     """Which way a new connection of the LAN takes: "bond", or "direct" by an uplink."""
     names = {lab.vps.address: "bond", **{uplink.address: "direct" for uplink in lab.uplinks}}
