@@ -32,10 +32,13 @@
 /* Without a packet for so long where packets came in the last second, it is asked. */
 #define SILENCE_US 40000u
 
+static const struct timeval bind_again = {.tv_sec = 1};
+
 struct vital {
     struct vitals *all;
     uint32_t uplink;
     struct prober *prober; /* NULL: nobody to ask, or no way to */
+    bool is_unbound;       /* the latter: for want of descriptors, or of a route */
     struct event *timer;
     uint64_t seq, probed_us;
     struct uplink_counters counters;
@@ -132,12 +135,17 @@ static void measure(struct vital *v, uint64_t now_us)
         v->all->events->measured(v->all->arg);
 }
 
+static void stop_measuring(struct vital *v)
+{
+    v->counted = false;
+    capacity_rest(capacity_of(v));
+}
+
 static void rest(struct vital *v)
 {
     bool rested = capacity_is_at_rest(capacity_of(v));
 
-    v->counted = false;
-    capacity_rest(capacity_of(v));
+    stop_measuring(v);
     if (!rested)
         v->all->events->measured(v->all->arg);
 }
@@ -304,13 +312,17 @@ static void judge(struct vital *v, bool refused_before, uint64_t now_us)
     v->all->events->changed(v->all->arg, v->uplink, before, doubtful);
 }
 
+static void bind_prober(struct vital *v);
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct vital *v = arg;
     uint64_t now_us = clock_now_us();
 
-    if (!v->prober)
+    if (!v->prober) {
+        bind_prober(v);
         return;
+    }
     if (is_awake(v->all, now_us))
         count(v, now_us);
     else
@@ -375,12 +387,16 @@ static void bind_prober(struct vital *v)
     prober_free(v->prober);
     v->prober = NULL;
     v->probed_us = 0;
+    stop_measuring(v);
     event_del(v->timer);
     if (!all->entry || !all->port || !uplink_usable(uplink, all->entry->address.family))
         return;
     int err = prober_new(&v->prober, all->base, uplink, all->entry, all->port, &prober_events, v);
-    if (err)
+    if (err && !v->is_unbound)
         log_warning(uplink->config->name, "cannot probe it: %s", strerror(-err));
+    v->is_unbound = err != 0;
+    if (err)
+        event_add(v->timer, &bind_again);
     else
         set_timer(v, clock_now_us());
 }

@@ -13,7 +13,8 @@
  * is answered it is every 100 ms for a minute, then every half second, unless its data costs.
  * Likewise while the concentrator's host refuses probes by all that live; where others are
  * answered, one whose provider rejects UDP is asked every 2 s. As long as a death may be the
- * concentrator's, the dead are asked every 100 ms, and those that live every 50. */
+ * concentrator's, the dead are asked every 100 ms, and those that live every 50. One that
+ * cannot be asked, for want of descriptors, say, is tried again each second. */
 #ifndef GATEWAY_VITALS_H
 #define GATEWAY_VITALS_H
 

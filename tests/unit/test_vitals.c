@@ -494,19 +494,23 @@ static void another_network_is_judged_anew(void **state)
     assert_int_equal(health(0)->min_rtt_us, 30 * MS);
 }
 
-static void one_that_cannot_be_bound_is_tried_at_its_next_change(void **state)
+/* Descriptors were short, say. Nobody would notice its death. */
+static void one_that_cannot_be_bound_is_tried_again(void **state)
 {
-    make_error = -EADDRNOTAVAIL;
+    make_error = -EMFILE;
     vitals_aim(vitals, &vps, 7171);
     pass(10 * SECOND);
     vitals_wake(vitals);
     pass(10 * SECOND);
     assert_int_equal(n_made, 0);
+    lines[1].uplink.v4.usable = false; /* of no use meanwhile */
+    vitals_uplink_changed(vitals, 1, false);
     make_error = 0;
-    vitals_uplink_changed(vitals, 2, false);
-    pass(SECOND);
+    pass(2 * SECOND);
+    assert_int_equal(n_made, N - 1);
+    assert_int_equal(health(0)->verdict, HEALTH_UP);
     assert_int_equal(health(2)->verdict, HEALTH_UP);
-    assert_int_equal(n_made, 1);
+    assert_int_equal(health(1)->verdict, HEALTH_PROBING);
 }
 
 /* ---- how often ---- */
@@ -920,6 +924,19 @@ static void a_full_uplink_shows_what_it_can(void **state)
     assert_in_range(capacity->down.bps, 7900000, 8100000);
 }
 
+/* It goes down while it carries: what it carried is no more. */
+static void one_that_is_down_carries_nothing(void **state)
+{
+    be_up();
+    set_traffic(0, 1000000, 700);
+    pass_awake(SECOND);
+    assert_true(gauges.of[0].capacity.down.rate_bps > 0);
+    lines[0].uplink.v4.usable = false;
+    vitals_uplink_changed(vitals, 0, true);
+    assert_true(capacity_is_at_rest(&gauges.of[0].capacity));
+    assert_int_equal(gauges.of[0].capacity.down.rate_bps, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)
 
 int main(void)
@@ -930,7 +947,7 @@ int main(void)
         TEST(the_aim_may_change_while_one_answers),
         TEST(only_usable_uplinks_are_probed),
         TEST(another_network_is_judged_anew),
-        TEST(one_that_cannot_be_bound_is_tried_at_its_next_change),
+        TEST(one_that_cannot_be_bound_is_tried_again),
         TEST(idle_ones_are_asked_seldom),
         TEST(who_is_compared_is_asked_every_second),
         TEST(one_beyond_its_budget_is_asked_seldom),
@@ -953,6 +970,7 @@ int main(void)
         TEST(what_lies_unread_is_no_delay),
         TEST(answers_are_no_traffic),
         TEST(a_full_uplink_shows_what_it_can),
+        TEST(one_that_is_down_carries_nothing),
     };
 
     vitals_free(NULL);
