@@ -12,13 +12,6 @@ const char *mptcp_truth_name(enum mptcp_truth truth)
     return names[truth];
 }
 
-void gauge_rtt(struct gauge *g, uint32_t rtt_us)
-{
-    uint64_t smoothed = g->rtt_us ? ((uint64_t)g->rtt_us * 7 + rtt_us) / 8 : rtt_us;
-
-    g->rtt_us = smoothed ? (uint32_t)smoothed : 1; /* 0 would be "never" */
-}
-
 void gauge_forget(struct gauge *g)
 {
     *g = (struct gauge){
@@ -54,6 +47,19 @@ void gauge_sample(struct gauge *g, const struct uplinks *uplinks, const struct u
 static bool is_unanswered(const struct health *h)
 {
     return h->verdict == HEALTH_DEAD || h->refused;
+}
+
+static bool is_answered(const struct health *h)
+{
+    return h->srtt_us > 0 && !is_unanswered(h);
+}
+
+void gauge_rtt(struct gauge *g, uint32_t rtt_us)
+{
+    uint64_t smoothed = g->rtt_us ? ((uint64_t)g->rtt_us * 7 + rtt_us) / 8 : rtt_us;
+
+    if (!is_answered(&g->health))
+        g->rtt_us = smoothed ? (uint32_t)smoothed : 1; /* 0 would be "never" */
 }
 
 static uint64_t unanswered_since_us(const struct health *h)
@@ -148,7 +154,7 @@ uint32_t gauge_current_rtt_us(const struct gauge *g, const struct uplink *uplink
 
 bool gauge_is_probed(const struct gauge *g, const struct uplink *uplink)
 {
-    return carries(g, uplink) && g->health.srtt_us > 0 && !is_unanswered(&g->health);
+    return carries(g, uplink) && is_answered(&g->health);
 }
 
 bool gauge_is_refused(const struct gauge *g)

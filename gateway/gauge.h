@@ -45,6 +45,8 @@ struct gauges {
     uint32_t turns; /* connections that were placed so far */
 };
 
+/* Of a connection that was made there: to whatever concentrator, and behind whatever was queued. It
+ * counts only where no probes tell better. */
 void gauge_rtt(struct gauge *gauge, uint32_t rtt_us);
 /* An uplink with another address may be another network: forget what was measured (all but
  * what counts connections, and health, which is vitals' to forget). */

@@ -71,6 +71,18 @@ static void the_first_rtt_is_taken_as_it_is(void **state)
     assert_int_equal(g.rtt_us, 41000);
 }
 
+/* Those of another concentrator, or of a join under load, do not spoil them. */
+static void probes_tell_better_than_connections(void **state)
+{
+    struct gauge g = {.rtt_us = 20000, .health = {.srtt_us = 20000, .verdict = HEALTH_UP}};
+
+    gauge_rtt(&g, 200000);
+    assert_int_equal(g.rtt_us, 20000);
+    g.health.verdict = HEALTH_DEAD; /* they no longer do */
+    gauge_rtt(&g, 28000);
+    assert_int_equal(g.rtt_us, 21000);
+}
+
 static void rtt_follows_and_stays_within(void **state)
 {
     struct gauge g = {0};
@@ -690,6 +702,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_rtt_is_taken_as_it_is),
+        cmocka_unit_test(probes_tell_better_than_connections),
         cmocka_unit_test(rtt_follows_and_stays_within),
         cmocka_unit_test(a_very_short_rtt_is_measured),
         cmocka_unit_test(forgets),
