@@ -755,6 +755,12 @@ static int start_guard(struct gateway *g)
     return set_sysctls(g);
 }
 
+/* It is switched off, or not in the kernel. */
+static bool is_without_ipv6(int err)
+{
+    return err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT;
+}
+
 int gateway_listen(struct gateway *g, uint16_t port, struct listener *out[2], char *why,
                    size_t why_len)
 {
@@ -767,7 +773,7 @@ int gateway_listen(struct gateway *g, uint16_t port, struct listener *out[2], ch
         addr_parse_ip(&at, loopback[i]);
         at.port = port;
         int err = listener_new(&out[i], g->base, LISTENER_TRANSPARENT, &at, on_accepted, g);
-        if (!err || (err == -EADDRNOTAVAIL && i == 1)) /* a router without IPv6 */
+        if (!err || (i == 1 && is_without_ipv6(err)))
             continue;
         snprintf(why, why_len, "cannot listen on %s: %s%s", addr_format(&at, text), strerror(-err),
                  err == -EADDRINUSE ? "; set another listen_port" : "");

@@ -4,7 +4,9 @@ last word, is in test_messages.py."""
 from __future__ import annotations
 
 import socket
+import sys
 import time
+from pathlib import Path
 from typing import List
 
 from bonded import PORT, Bonded, Lab, kernel_state, wait_for
@@ -108,6 +110,18 @@ def test_another_program_has_the_port():
 
 
 # --- The uplinks are not there --------------------------------------------------------------------
+
+
+def test_a_router_without_ipv6():
+    """Its kernel has none, or was told at its start to do without."""
+    without_ipv6 = [sys.executable, Path(__file__).with_name("without_ipv6.py")]
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        told = lab.router.run([*without_ipv6, sys.executable, "-c", "import socket; "
+                               "socket.socket(socket.AF_INET6)"], check=False).stderr
+        assert "Address family not supported" in told
+        bond.start_concentrator()
+        bond.start_gateway(wrapper=without_ipv6)
+        assert way_of(lab) == "bond"
 
 
 def test_no_uplink():
