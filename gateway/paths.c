@@ -1,6 +1,7 @@
 #include "gateway/paths.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,8 @@ struct paths {
     struct paths_registry *registry;
     struct list node; /* of its bucket */
     uint32_t token;
+    int fd; /* of the connection, its owner's; another one's after its end, and so only looked at
+             * while its token is ours */
     bool joinable; /* the kernel calls the connection fully established: data has come */
     struct addr remote;
     enum role roles[UPLINKS_MAX];
@@ -69,8 +72,9 @@ struct paths_registry {
     const struct uplinks *uplinks;
     struct gauges *gauges;
     struct events *events;
-    struct event *retry;  /* armed while some connection lacks a path, or a role */
-    uint64_t retry_at_ms; /* 0: not armed */
+    struct event *retry;    /* armed while some connection lacks a path, or a role */
+    uint64_t retry_at_ms;   /* 0: not armed */
+    struct event *catch_up; /* with what the kernel did not tell */
     struct list buckets[BUCKETS];
 };
 
@@ -577,10 +581,84 @@ static void on_subflow_closed(struct paths *p, const struct path_event *e)
         path_manager_remove(p->registry->manager, p->token, e->local_id);
 }
 
+static bool is_joined(const struct mptcp_subflow *s)
+{
+    return s->tcp_state != TCP_CLOSE && s->tcp_state != TCP_SYN_SENT;
+}
+
+static bool is_known(const struct paths *p, const struct addr *local)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (addr_equal(&p->list[i].local, local))
+            return true;
+    }
+    return false;
+}
+
+/* NULL: there is none. The port of one that was joining is not known yet. */
+static const struct mptcp_subflow *find_subflow(const struct paths *p, const struct path *path,
+                                                const struct mptcp_subflow *subflows, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const struct addr *local = &subflows[i].local;
+        bool same = path->state == PATH_JOINING
+                        ? addr_equal_ip(local, &path->local) && !is_known(p, local)
+                        : addr_equal(local, &path->local);
+        if (same && is_joined(&subflows[i]))
+            return &subflows[i];
+    }
+    return NULL;
+}
+
+/* As the event would have that the kernel has dropped. */
+static void catch_up_path(struct paths *p, const struct path *path, const struct mptcp_subflow *s)
+{
+    struct path_event e = {.token = p->token,
+                           .local_id = path->local_id,
+                           .local = s ? s->local : path->local,
+                           .remote = s ? s->remote : path->remote,
+                           .ifindex = uplinks_get(p->registry->uplinks, path->uplink)->ifindex};
+
+    if (s && path->state == PATH_JOINING)
+        on_subflow_established(p, &e);
+    else if (!s && path->state != PATH_JOINING)
+        on_subflow_closed(p, &e);
+}
+
+static void catch_up(struct paths *p)
+{
+    struct mptcp_subflow subflows[SUBFLOWS_MAX];
+    uint32_t token;
+
+    if (mptcp_token(p->fd, &token) < 0 || token != p->token)
+        return;
+    int n = mptcp_subflows(p->fd, subflows, SUBFLOWS_MAX);
+    for (size_t i = 0; n >= 0 && i < p->count;) {
+        size_t before = p->count;
+        catch_up_path(p, &p->list[i], find_subflow(p, &p->list[i], subflows, n));
+        i += p->count == before;
+    }
+    settle_and_watch(p);
+}
+
+/* Behind the events that were not dropped, which are older. */
+static void on_catch_up(evutil_socket_t fd, short what, void *arg)
+{
+    struct paths_registry *r = arg;
+
+    log_warning("paths", "the kernel has dropped MPTCP events: each connection is asked instead");
+    for (size_t i = 0; i < BUCKETS; i++) {
+        list_each(node, &r->buckets[i]) catch_up(list_entry(node, struct paths, node));
+    }
+}
+
 static void on_event(void *arg, const struct path_event *e)
 {
-    struct paths *p = find(arg, e->token);
+    struct paths_registry *r = arg;
+    struct paths *p = find(r, e->token);
 
+    if (e->type == PATH_EVENT_LOST)
+        event_active(r->catch_up, 0, 0);
     if (!p)
         return;
     switch (e->type) {
@@ -609,7 +687,8 @@ int paths_registry_new(struct paths_registry **out, struct event_base *base,
     r->gauges = gauges;
     r->events = events;
     r->retry = evtimer_new(base, on_retry, r);
-    int err = r->retry ? path_manager_new(&r->manager, base, on_event, r) : -ENOMEM;
+    r->catch_up = event_new(base, -1, 0, on_catch_up, r);
+    int err = r->retry && r->catch_up ? path_manager_new(&r->manager, base, on_event, r) : -ENOMEM;
     if (!err)
         err = netlink_new(&r->diag, NETLINK_SOCK_DIAG);
     if (err) {
@@ -626,12 +705,14 @@ void paths_registry_free(struct paths_registry *r)
         return;
     if (r->retry)
         event_free(r->retry);
+    if (r->catch_up)
+        event_free(r->catch_up);
     path_manager_free(r->manager);
     netlink_free(r->diag);
     free(r);
 }
 
-struct paths *paths_new(struct paths_registry *r, uint32_t token, uint32_t first,
+struct paths *paths_new(struct paths_registry *r, uint32_t token, int fd, uint32_t first,
                         const struct addr *local, const struct addr *remote,
                         const struct schedule *schedule)
 {
@@ -641,6 +722,7 @@ struct paths *paths_new(struct paths_registry *r, uint32_t token, uint32_t first
         return NULL;
     p->registry = r;
     p->token = token;
+    p->fd = fd;
     p->remote = *remote;
     memcpy(p->roles, schedule->roles, sizeof(p->roles));
     p->narrows = schedule->narrows;

@@ -34,8 +34,9 @@ enum path_state {
 };
 
 /* Takes over the connection right after connect(), before any data: token is its own, the first
- * subflow runs from `local` on uplink `first`. NULL: out of memory. */
-struct paths *paths_new(struct paths_registry *registry, uint32_t token, uint32_t first,
+ * subflow runs from `local` on uplink `first`. fd, its socket, stays the caller's, and may be
+ * closed before. NULL: out of memory. */
+struct paths *paths_new(struct paths_registry *registry, uint32_t token, int fd, uint32_t first,
                         const struct addr *local, const struct addr *remote,
                         const struct schedule *schedule);
 /* The first bytes from the peer have come: from now on the kernel allows joins, and they are made.

@@ -436,7 +436,7 @@ static int manage_paths(struct trunk *t)
     err = mptcp_token(t->fd, &token);
     if (err)
         return err;
-    t->paths = paths_new(t->context->paths, token, t->first_uplink, &local,
+    t->paths = paths_new(t->context->paths, token, t->fd, t->first_uplink, &local,
                          &t->station->entry->address, &t->schedule);
     return t->paths ? 0 : -ENOMEM;
 }

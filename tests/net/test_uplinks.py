@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
 import threading
-from typing import Any
+from typing import Any, Iterator
 
 import pytest
 
-from bonded import PORT, Bonded, Lab, Uplink, kernel_counter, wait_for
+from bonded import PORT, Bonded, Host, Lab, Uplink, kernel_counter, wait_for
+from protocol import IPPROTO_MPTCP
 from traffic import Digest, Server, Transfer, connect, offer_paced, pair, read, take, tell_where_from
 
 DIRECTION = pytest.mark.parametrize("direction", ["down", "up"])
@@ -225,3 +228,57 @@ def test_a_concentrator_with_an_ipv6_address(family, direction):
             assert ":" in bond.uplink(uplink.name)["address"]
         sent, received = transfer.finish()
         assert received == sent
+
+
+def joined(lab: Lab, uplink: str) -> int:
+    """Subflows that the kernel has there."""
+    subflows = lab.router.run(["ss", "-tnH", "state", "established", "dport", f"= :{PORT}",
+                               "src", lab.uplink(uplink).address]).stdout
+    return len(subflows.splitlines())
+
+
+def fill_the_queue_of_events(host: Host) -> None:
+    """With those of other connections. The kernel keeps some 2500 for each who listens."""
+    with host.socket(protocol=IPPROTO_MPTCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        for _ in range(1500):
+            with host.socket(protocol=IPPROTO_MPTCP) as one:
+                one.connect(listener.getsockname())
+                listener.accept()[0].close()
+
+
+@contextlib.contextmanager
+def told_nothing(bond: Bonded) -> Iterator[None]:
+    """The gateway is away for a moment, and more happens than the kernel keeps for it."""
+    bond.gateway.send_signal(signal.SIGSTOP)
+    try:
+        fill_the_queue_of_events(bond.lab.router)
+        yield
+    finally:
+        bond.gateway.send_signal(signal.SIGCONT)
+
+
+def test_what_the_kernel_does_not_tell():
+    """What has joined meanwhile is found all the same, and what has ended is replaced. The uplink is not
+    blamed."""
+    own = 'rules = ({ name = "own"; ports = [873]; scheduler = "latency"; });\n'
+    with Lab([Uplink("dsl"), Uplink("lte", delay=1000)]) as lab, Bonded(lab, own) as bond:
+        def uses_both() -> bool:
+            return {path["uplink"] for path in bond.flow()["subflows"]} == {"dsl", "lte"}
+
+        wait_for(lambda: joined(lab, "lte") > 0, 20, "what waits for flows")
+        before = joined(lab, "lte")
+        client, server = pair(lab.client, lab.destinations[0], port=873)
+        with told_nothing(bond):
+            assert joined(lab, "lte") == before
+            wait_for(lambda: joined(lab, "lte") > before, 10, "the join")
+        bond.wait_for_log("the kernel has dropped MPTCP events")
+        wait_for(uses_both, 5, "its being found")
+        with told_nothing(bond):
+            lab.router.run(["ss", "-K", "src", lab.uplink("lte").address, "dport", f"= :{PORT}"])
+            wait_for(lambda: joined(lab, "lte") == 0, 10, "the end of all")
+        wait_for(uses_both, 20, "another one")
+        assert bond.uplink("lte")["mptcp"] == "ok"
+        client.close()
+        server.close()
