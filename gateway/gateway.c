@@ -28,6 +28,7 @@
 static const struct timeval drain_patience = {.tv_sec = 10};
 /* Rates are measured while flows run; an idle gateway sleeps. */
 static const struct timeval sample_interval = {.tv_sec = 1};
+static const struct timeval refusal_patience = {.tv_sec = 3};
 
 /* Flows that carried something within this are the first to be healed. */
 #define ACTIVE_MS 1000
@@ -85,8 +86,10 @@ static int change_ruleset(struct gateway *g, write_ruleset *write,
     char why[256];
     int err = apply_ruleset(g, g->config, write, plan, why, sizeof(why));
 
-    if (err)
-        log_error(LABEL, "nftables refused our table: %s", why[0] ? why : strerror(-err));
+    if (!err)
+        return 0;
+    log_error(LABEL, "nftables refused our table: %s", why[0] ? why : strerror(-err));
+    event_add(g->intercept_again, &refusal_patience);
     return err;
 }
 
@@ -122,8 +125,10 @@ static void set_interception(struct gateway *g, enum interception next)
                            : g->interception == INTERCEPT_NONE ? intercept_write_table
                                                                : intercept_write_plan;
     int err = next == INTERCEPT_NONE ? 0 : routes_intercept(g->routes, true);
-    if (err)
+    if (err) {
         log_error(LABEL, "cannot set the routes of intercepted packets: %s", strerror(-err));
+        event_add(g->intercept_again, &refusal_patience);
+    }
     if (err || change_ruleset(g, write, &plan))
         return;
     if (next == INTERCEPT_NONE)
@@ -153,6 +158,16 @@ static void on_table_lost(void *arg)
         return;
     log_warning(LABEL, "our nftables table is gone, as when a firewall restarts: putting it back");
     change_ruleset(g, intercept_write_table, &plan);
+}
+
+/* What has been refused may have been the table as it stands, or another interception. */
+static void on_intercept_again(evutil_socket_t fd, short what, void *arg)
+{
+    struct gateway *g = arg;
+    struct intercept_plan plan = plan_now(g, g->interception);
+
+    if (g->interception == INTERCEPT_NONE || change_ruleset(g, intercept_write_table, &plan) == 0)
+        gateway_decide_interception(g);
 }
 
 /* Fail open: without a concentrator new connections go direct, unless refusal is asked for. */
@@ -1038,9 +1053,11 @@ static int start_loop(struct gateway *g)
     g->sampler = event_new(g->base, -1, EV_PERSIST, on_sample, g);
     g->drained = evtimer_new(g->base, on_drained, g);
     g->settler = evtimer_new(g->base, on_settle, g);
+    g->intercept_again = evtimer_new(g->base, on_intercept_again, g);
     g->leave = evtimer_new(g->base, on_leave, g);
     g->events = events_new(g->base);
-    return g->daemon && g->reaper && g->sampler && g->drained && g->settler && g->leave && g->events
+    return g->daemon && g->reaper && g->sampler && g->drained && g->settler && g->intercept_again &&
+                   g->leave && g->events
                ? 0
                : -ENOMEM;
 }
@@ -1107,6 +1124,7 @@ static int stop(struct gateway *g)
     free_event(g->sampler);
     free_event(g->drained);
     free_event(g->settler);
+    free_event(g->intercept_again);
     free_event(g->leave);
     daemon_free(g->daemon);
     int err = guard_free(g->guard);

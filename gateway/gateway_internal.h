@@ -65,7 +65,8 @@ struct gateway {
     struct flow_context flow_context;
     struct list flows, dead;
     struct event *reaper, *sampler, *drained, *settler;
-    uint32_t mark; /* of flows that follow the uplinks as they are now */
+    struct event *intercept_again; /* when the kernel, or nft, has refused */
+    uint32_t mark;                 /* of flows that follow the uplinks as they are now */
     struct flow_totals totals;
     uint64_t started_ms, next_id;
     enum interception interception;

@@ -109,6 +109,32 @@ def test_another_program_has_the_port():
         assert way_of(lab) == "direct"
 
 
+NFT_THAT_FAILS_ONCE = """#!/bin/sh
+if [ -e {fails} ]; then
+    rm {fails}
+    echo "Error: for once" >&2
+    exit 1
+fi
+exec /usr/sbin/nft "$@"
+"""
+
+
+def test_nftables_refuses_once():
+    """As when a firewall restarts at the same moment. The LAN does not stay without the bond for
+    that."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        fails = bond.directory / "fails"
+        nft = bond.write("nft", NFT_THAT_FAILS_ONCE.format(fails=fails))
+        nft.chmod(0o700)
+        bond.start_gateway(until_up=False, wrapper=["env", f"PATH={nft.parent}:/usr/sbin:/usr/bin:/bin"])
+        bond.wait_for_log("vps: down:")
+        fails.touch()
+        bond.start_concentrator()
+        bond.wait_for_log("nftables refused our table: Error: for once")
+        wait_for(lambda: bond.status()["intercepting"], 20, "another attempt")
+        assert way_of(lab) == "bond"
+
+
 # --- The uplinks are not there --------------------------------------------------------------------
 
 
