@@ -113,7 +113,7 @@ static void begin_trial(struct worth *w, uint32_t rtt_us, uint64_t with_bps, uin
 
 static void take_part(struct worth *w)
 {
-    w->slow = false;
+    w->slow = w->on_trial = false;
     w->reason[0] = '\0';
     w->peak_bps = 0;
     w->was_full = false;
@@ -179,11 +179,9 @@ static void judge(struct worth *worths, const struct worth_view *views, size_t n
 
     if (!w->slow && views[i].usable && now_ms >= w->next_ms && !any_on_trial(worths, n))
         find_slow(worths, views, n, i, carried_bps, now_ms);
-    else if (w->on_trial && carried_bps < BUSY_BPS)
-        w->next_ms = now_ms + TRIAL_MS; /* nobody asks for anything */
-    else if (w->on_trial && now_ms >= w->next_ms)
+    else if (w->on_trial && now_ms >= w->next_ms && carried_bps >= BUSY_BPS)
         end_trial(w, carried_bps, now_ms);
-    else if (w->slow && now_ms >= w->next_ms)
+    else if (w->slow && (now_ms >= w->next_ms || (w->on_trial && carried_bps < BUSY_BPS)))
         take_part(w);
 }
 
