@@ -340,8 +340,7 @@ bool gauges_judge_saturation(struct gauges *gauges, const struct uplinks *uplink
     return changed;
 }
 
-/* By connections where probes are blocked. */
-static uint32_t delay_of(const struct gauge *g)
+uint32_t gauge_delay_us(const struct gauge *g)
 {
     return g->health.delay_us ? (uint32_t)g->health.delay_us : g->rtt_us;
 }
@@ -366,7 +365,7 @@ static size_t view_all(const struct gauges *gauges, const struct uplinks *uplink
                                         .weight = u->config->weight,
                                         .rank = u->config->rank,
                                         .rtt_us = g->rtt_us,
-                                        .delay_us = delay_of(g),
+                                        .delay_us = gauge_delay_us(g),
                                         .loss_permille = loss_while_alive(g),
                                         .down_capacity_bps = capacity_proven_bps(&g->capacity.down),
                                         .up_capacity_bps = capacity_proven_bps(&g->capacity.up),

@@ -74,6 +74,9 @@ const char *gauge_reason(const struct gauge *gauge, const struct uplink *uplink)
 uint32_t gauge_current_rtt_us(const struct gauge *gauge, const struct uplink *uplink);
 /* Its probes are answered: how much is lost, and how round trips vary, is known. */
 bool gauge_is_probed(const struct gauge *gauge, const struct uplink *uplink);
+/* How long an answer takes these seconds: to a probe, or to a connection where those are blocked.
+ * 0: unknown. */
+uint32_t gauge_delay_us(const struct gauge *gauge);
 /* It may have died just now, or did in the last minute: such a one may do so again. */
 bool gauge_is_unsteady(const struct gauge *gauge);
 /* Its probes are refused, and whether they alone are, no connection has told yet. */

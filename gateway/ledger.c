@@ -191,7 +191,7 @@ static void look_at(struct ledger *l, uint32_t index, uint64_t now_ms)
     count(l, index, now_ms);
     if (l->setup.time->known && budget_turn(&a->budget, now_s(l)))
         l->dirty = true;
-    a->state = budget_judge(&a->budget, l->setup.gauges->of[index].rtt_us);
+    a->state = budget_judge(&a->budget, gauge_delay_us(&l->setup.gauges->of[index]));
     follow_state(l, index, before);
 }
 
