@@ -113,17 +113,25 @@ static void begin_trial(struct worth *w, uint32_t rtt_us, uint64_t with_bps, uin
 
 static void take_part(struct worth *w)
 {
-    w->slow = w->on_trial = false;
+    w->slow = false;
     w->reason[0] = '\0';
     w->peak_bps = 0;
     w->was_full = false;
     w->busy_ms = 0;
 }
 
+/* Nobody asks for anything: what is asked for later may be much more, or less. */
+static bool says_nothing(uint64_t without_bps)
+{
+    return without_bps < BUSY_BPS;
+}
+
 static void end_trial(struct worth *w, uint64_t without_bps, uint64_t now_ms)
 {
     w->on_trial = false;
     w->next_ms = later(w->times++, now_ms);
+    if (says_nothing(without_bps))
+        return;
     if (without_bps + w->peak_bps / 2 > w->with_bps)
         snprintf(w->reason, sizeof(w->reason),
                  "slows the others: %.1f Mb/s with it, %.1f without it", (double)w->with_bps / 1e6,
@@ -179,9 +187,9 @@ static void judge(struct worth *worths, const struct worth_view *views, size_t n
 
     if (!w->slow && views[i].usable && now_ms >= w->next_ms && !any_on_trial(worths, n))
         find_slow(worths, views, n, i, carried_bps, now_ms);
-    else if (w->on_trial && now_ms >= w->next_ms && carried_bps >= BUSY_BPS)
+    else if (w->on_trial && (now_ms >= w->next_ms || says_nothing(carried_bps)))
         end_trial(w, carried_bps, now_ms);
-    else if (w->slow && (now_ms >= w->next_ms || (w->on_trial && carried_bps < BUSY_BPS)))
+    else if (w->slow && now_ms >= w->next_ms)
         take_part(w);
 }
 

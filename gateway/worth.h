@@ -14,11 +14,11 @@
  * another, and is not clearly nearer, or loses packets, is suspected.
  *
  * An estimate may be wrong by half, so it is tried: the suspect stands by, for 3 s or 20 round
- * trips of the other one, and goes on to do so unless it had added half of what it carried; but
- * where nobody asks for anything meanwhile, that says nothing, and it takes part again. As nobody
- * learns of a path that carries nothing, it takes part again after a minute, then after 2, 4, 8;
- * and one that was suspected wrongly is left in peace for as long. (19 Mb/s beside 5, both losing
- * 0.18 %: 18 without the trial, 22.8 with it. 65 beside 4: 16 together, 60 alone.)
+ * trips of the other one, and goes on to do so unless it had added half of what it carried. Where
+ * nobody asks for anything meanwhile, the estimate holds. As nobody learns of a path that carries
+ * nothing, it takes part again after a minute, then after 2, 4, 8; and one that was suspected
+ * wrongly is left in peace for as long. (19 Mb/s beside 5, both losing 0.18 %: 18 without the
+ * trial, 22.8 with it. 65 beside 4: 16 together, 60 alone.)
  *
  * Pure: figures and time in, verdict out. Plain data; of an uplink with another address, zero it.
  */

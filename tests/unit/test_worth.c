@@ -221,20 +221,20 @@ static void a_trial_takes_twenty_round_trips(void **state)
     assert_true(run(views, 10, 1));
 }
 
-/* What is asked for later may be much more, or less. */
-static void where_nobody_asks_the_trial_says_nothing(void **state)
+/* What is asked for later may be much more, or less; and who asks for a few seconds at a time must
+ * not be slowed each time. */
+static void where_nobody_asks_the_estimate_holds(void **state)
 {
-    const struct worth_view small[2] = {full(18, 7, 0), full(4, 8, 0)};
-    const struct worth_view large[2] = {full(90, 7, 0), full(4, 8, 0)};
+    const struct worth_view views[2] = {full(18, 7, 0), full(4, 8, 0)};
     const struct worth_view idle[2] = {full(0, 7, 0), full(0, 8, 0)};
 
-    run(small, 1, 2);
+    run(views, 1, 2);
     assert_true(w[1].slow);
-    run(idle, 3, 2);
-    assert_false(w[1].slow);
-    assert_string_equal(w[1].reason, "");
-    run(large, 5, 8); /* a trial of its own */
-    assert_int_equal(w[1].times, 1);
+    assert_false(run(idle, 3, 2));
+    assert_false(run(views, 5, 50));
+    assert_non_null(strstr(w[1].reason, "would slow the others: "));
+    assert_true(run(views, 55, 15));
+    assert_false(run(views, 75, 50)); /* a trial of its own, and peace */
     assert_false(w[1].slow);
 }
 
@@ -287,7 +287,7 @@ int main(void)
         cmocka_unit_test_setup(one_that_harms_a_little_helps, start),
         cmocka_unit_test_setup(one_that_helps_is_left_in_peace, start),
         cmocka_unit_test_setup(a_trial_takes_twenty_round_trips, start),
-        cmocka_unit_test_setup(where_nobody_asks_the_trial_says_nothing, start),
+        cmocka_unit_test_setup(where_nobody_asks_the_estimate_holds, start),
         cmocka_unit_test_setup(one_is_tried_at_a_time, start),
         cmocka_unit_test_setup(the_last_one_takes_part_whatever_it_is, start),
         cmocka_unit_test_setup(absurd_figures_break_nothing, start),
