@@ -73,11 +73,12 @@ void changes_path(struct events *events, const struct uplink *uplink, const char
 
 void changes_worth(struct events *events, const struct uplink *uplink, const struct worth *worth)
 {
+    bool slow = worth_is_slow(worth);
     struct event_note note = {.kind = "path",
                               .name = uplink->config->name,
-                              .what = worth->slow ? "standby" : "active",
-                              .before = worth->slow ? "active" : "standby",
-                              .reason = worth->slow ? worth->reason : "is tried again"};
+                              .what = slow ? "standby" : "active",
+                              .before = slow ? "active" : "standby",
+                              .reason = slow ? worth->reason : "takes part again"};
 
     events_add(events, &note);
 }

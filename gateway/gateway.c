@@ -498,10 +498,12 @@ static void tell_worth(const struct gateway *g, const bool *before)
     for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
         const struct worth *worth = &g->gauges.of[i].worth;
         const struct uplink *u = uplinks_get(g->uplinks, i);
-        if (worth->slow == before[i])
+        if (worth_is_slow(worth) == before[i])
             continue;
-        log_info(u->config->name, "uplink %s: %s", worth->slow ? "stands by" : "takes part again",
-                 worth->slow ? worth->reason : "it is tried");
+        if (worth_is_slow(worth))
+            log_info(u->config->name, "uplink stands by: %s", worth->reason);
+        else
+            log_info(u->config->name, "uplink takes part again");
         changes_worth(g->events, u, worth);
     }
 }
@@ -511,7 +513,7 @@ static void judge_worth(struct gateway *g, uint64_t now_ms)
     bool before[UPLINKS_MAX];
 
     for (size_t i = 0; i < UPLINKS_MAX; i++)
-        before[i] = g->gauges.of[i].worth.slow;
+        before[i] = worth_is_slow(&g->gauges.of[i].worth);
     if (!gauges_judge_worth(&g->gauges, g->uplinks, gateway_family(g), now_ms))
         return;
     tell_worth(g, before);

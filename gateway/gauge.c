@@ -357,7 +357,7 @@ static size_t view_all(const struct gauges *gauges, const struct uplinks *uplink
         views[i] = (struct uplink_view){.usable = uplink_usable(u, family),
                                         .dead = gauge_verdict(g) == HEALTH_DEAD,
                                         .doubtful = g->health.doubtful,
-                                        .slow = g->worth.slow,
+                                        .slow = worth_is_slow(&g->worth),
                                         .stripped = g->mptcp == MPTCP_STRIPPED,
                                         .saturated = g->saturation.saturated,
                                         .spent = g->spent,

@@ -17,6 +17,11 @@
 /* What was seen long ago counts less: half of it after a minute or so. */
 #define FORGETS_BY 90
 
+bool worth_is_slow(const struct worth *w)
+{
+    return w->stance != WORTH_TAKES_PART;
+}
+
 static uint64_t root(uint64_t square)
 {
     uint64_t r = square > 1 ? square / 2 : square, next;
@@ -105,7 +110,7 @@ static void begin_trial(struct worth *w, uint32_t rtt_us, uint64_t with_bps, uin
 {
     uint64_t ramp_ms = (uint64_t)RAMP_TRIPS * rtt_us / 1000;
 
-    w->slow = w->on_trial = true;
+    w->stance = WORTH_ON_TRIAL;
     w->outdone = 0;
     w->with_bps = with_bps;
     w->next_ms = now_ms + (ramp_ms > TRIAL_MS ? ramp_ms : TRIAL_MS);
@@ -113,7 +118,7 @@ static void begin_trial(struct worth *w, uint32_t rtt_us, uint64_t with_bps, uin
 
 static void take_part(struct worth *w)
 {
-    w->slow = false;
+    w->stance = WORTH_TAKES_PART;
     w->reason[0] = '\0';
     w->peak_bps = 0;
     w->was_full = false;
@@ -128,7 +133,7 @@ static bool says_nothing(uint64_t without_bps)
 
 static void end_trial(struct worth *w, uint64_t without_bps, uint64_t now_ms)
 {
-    w->on_trial = false;
+    w->stance = WORTH_STANDS_BY;
     w->next_ms = later(w->times++, now_ms);
     if (says_nothing(without_bps))
         return;
@@ -146,7 +151,7 @@ static void find_slow(struct worth *worths, const struct worth_view *views, size
     struct worth *w = &worths[i];
 
     for (size_t j = 0; j < n; j++) {
-        if (j == i || !views[j].usable || worths[j].slow ||
+        if (j == i || !views[j].usable || worth_is_slow(&worths[j]) ||
             !is_outdone(w, &views[i], &worths[j], &views[j]))
             continue;
         if (++w->outdone < OUTDONE_LOOKS)
@@ -174,7 +179,7 @@ static uint64_t carried(struct worth *worths, const struct worth_view *views, si
 static bool any_on_trial(const struct worth *worths, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (worths[i].on_trial)
+        if (worths[i].stance == WORTH_ON_TRIAL)
             return true;
     }
     return false;
@@ -185,12 +190,20 @@ static void judge(struct worth *worths, const struct worth_view *views, size_t n
 {
     struct worth *w = &worths[i];
 
-    if (!w->slow && views[i].usable && now_ms >= w->next_ms && !any_on_trial(worths, n))
-        find_slow(worths, views, n, i, carried_bps, now_ms);
-    else if (w->on_trial && (now_ms >= w->next_ms || says_nothing(carried_bps)))
-        end_trial(w, carried_bps, now_ms);
-    else if (w->slow && now_ms >= w->next_ms)
-        take_part(w);
+    switch (w->stance) {
+    case WORTH_TAKES_PART:
+        if (views[i].usable && now_ms >= w->next_ms && !any_on_trial(worths, n))
+            find_slow(worths, views, n, i, carried_bps, now_ms);
+        break;
+    case WORTH_ON_TRIAL:
+        if (now_ms >= w->next_ms || says_nothing(carried_bps))
+            end_trial(w, carried_bps, now_ms);
+        break;
+    case WORTH_STANDS_BY:
+        if (now_ms >= w->next_ms)
+            take_part(w);
+        break;
+    }
 }
 
 bool worth_judge(struct worth *worths, const struct worth_view *views, size_t n, uint64_t now_ms)
@@ -199,13 +212,13 @@ bool worth_judge(struct worth *worths, const struct worth_view *views, size_t n,
     bool changed = false;
 
     for (size_t i = 0; i < n; i++) {
-        if (!worths[i].slow)
+        if (!worth_is_slow(&worths[i]))
             note(&worths[i], &views[i]);
     }
     for (size_t i = 0; i < n; i++) {
-        bool before = worths[i].slow;
+        bool before = worth_is_slow(&worths[i]);
         judge(worths, views, n, i, carried_bps, now_ms);
-        changed |= worths[i].slow != before;
+        changed |= worth_is_slow(&worths[i]) != before;
     }
     return changed;
 }

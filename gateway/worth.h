@@ -29,15 +29,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum worth_stance { WORTH_TAKES_PART, WORTH_ON_TRIAL, WORTH_STANDS_BY };
+
 struct worth {
     /* To read. */
-    bool slow;       /* it is to stand by */
-    char reason[96]; /* for a person, while it is */
+    enum worth_stance stance; /* on trial it stands by, too */
+    char reason[96];          /* for a person, while it does */
     /* Its own. */
     uint64_t peak_bps;
     bool was_full;
-    uint32_t busy_ms; /* it carried something */
-    bool on_trial;
+    uint32_t busy_ms;  /* it carried something */
     uint64_t next_ms;  /* when the trial, the standing by or the peace ends */
     uint64_t with_bps; /* on trial: what all carried before */
     uint64_t last_bps; /* what it carried in the last look */
@@ -51,6 +52,8 @@ struct worth_view {
     bool full;                          /* now */
     uint32_t min_rtt_us, loss_permille; /* of probes; 0: unknown */
 };
+
+bool worth_is_slow(const struct worth *worth);
 
 /* Once a second while flows run. views[i] and worths[i] are of uplink i. True when one has become
  * slow, or is no more. */

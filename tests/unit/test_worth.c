@@ -29,7 +29,7 @@ static bool run(const struct worth_view views[2], uint64_t from_s, uint64_t seco
 
     for (uint64_t s = from_s; s < from_s + seconds; s++) {
         struct worth_view now[2] = {views[0], views[1]};
-        if (w[1].slow) {
+        if (worth_is_slow(&w[1])) {
             now[0].bps = freed_bps ? freed_bps : now[0].bps;
             now[1].bps = 0;
         }
@@ -108,8 +108,8 @@ static void the_far_slower_stands_by(void **state)
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         memset(w, 0, sizeof(w));
         assert_true(run(pairs[i], 1, 3));
-        assert_false(w[0].slow);
-        assert_true(w[1].slow);
+        assert_false(worth_is_slow(&w[0]));
+        assert_true(worth_is_slow(&w[1]));
         assert_non_null(strstr(w[1].reason, "would slow the others: "));
     }
 }
@@ -145,13 +145,13 @@ static void count(const struct worth_view views[2], unsigned *times, uint64_t *l
     *times = 0;
     *longest_s = 0;
     for (uint64_t s = 1; s < 3600; s++) {
-        bool before = w[1].slow;
+        bool before = worth_is_slow(&w[1]);
         run(views, s, 1);
-        if (!before && w[1].slow) {
+        if (!before && worth_is_slow(&w[1])) {
             since = s;
             ++*times;
         }
-        if (before && !w[1].slow) {
+        if (before && !worth_is_slow(&w[1])) {
             assert_string_equal(w[1].reason, "");
             *longest_s = s - since > *longest_s ? s - since : *longest_s;
         }
@@ -178,7 +178,7 @@ static void why_is_told_in_figures(void **state)
     run(views, 1, 2);
     assert_string_equal(w[1].reason, "would slow the others: 2.0 Mb/s at 100 ms beside 14.0 Mb/s");
     run(views, 3, 10);
-    assert_true(w[1].slow);
+    assert_true(worth_is_slow(&w[1]));
     assert_string_equal(w[1].reason, "slows the others: 16.0 Mb/s with it, 58.0 without it");
 }
 
@@ -189,11 +189,11 @@ static void one_that_harms_a_little_helps(void **state)
 
     freed_bps = 19500000;
     run(views, 1, 8);
-    assert_false(w[1].slow);
+    assert_false(worth_is_slow(&w[1]));
     start(state);
     freed_bps = 20500000;
     run(views, 1, 8);
-    assert_true(w[1].slow);
+    assert_true(worth_is_slow(&w[1]));
 }
 
 /* Where an estimate was wrong, it costs three seconds, and more and more rarely. */
@@ -216,7 +216,7 @@ static void a_trial_takes_twenty_round_trips(void **state)
     const struct worth_view views[2] = {full(140, 400, 0), full(2, 435, 0)};
 
     run(views, 1, 2);
-    assert_true(w[1].slow);
+    assert_true(worth_is_slow(&w[1]));
     assert_false(run(views, 3, 7));
     assert_true(run(views, 10, 1));
 }
@@ -229,13 +229,13 @@ static void where_nobody_asks_the_estimate_holds(void **state)
     const struct worth_view idle[2] = {full(0, 7, 0), full(0, 8, 0)};
 
     run(views, 1, 2);
-    assert_true(w[1].slow);
+    assert_true(worth_is_slow(&w[1]));
     assert_false(run(idle, 3, 2));
     assert_false(run(views, 5, 50));
     assert_non_null(strstr(w[1].reason, "would slow the others: "));
     assert_true(run(views, 55, 15));
     assert_false(run(views, 75, 50)); /* a trial of its own, and peace */
-    assert_false(w[1].slow);
+    assert_false(worth_is_slow(&w[1]));
 }
 
 /* Two at once, and nobody could tell whose doing it was. */
@@ -246,12 +246,12 @@ static void one_is_tried_at_a_time(void **state)
     for (uint64_t s = 1; s < 7; s++) {
         struct worth_view views[3] = {full(58, 32, 0), full(2, 100, 0), full(2, 100, 0)};
         for (size_t i = 0; i < 3; i++)
-            views[i].bps = three[i].slow ? 0 : views[i].bps;
+            views[i].bps = worth_is_slow(&three[i]) ? 0 : views[i].bps;
         worth_judge(three, views, 3, s * 1000);
-        assert_false(three[1].slow && three[2].slow);
+        assert_false(worth_is_slow(&three[1]) && worth_is_slow(&three[2]));
     }
-    assert_false(three[1].slow); /* the first carried no more without it */
-    assert_true(three[2].slow);
+    assert_false(worth_is_slow(&three[1])); /* the first carried no more without it */
+    assert_true(worth_is_slow(&three[2]));
 }
 
 static void the_last_one_takes_part_whatever_it_is(void **state)
