@@ -49,14 +49,21 @@ int handover_find(const struct handover *h, const struct addr *at, size_t index)
 
 /* ---- bytes and descriptors, by a deadline ---- */
 
+/* 0: fd is ready, be it to tell what is wrong with it. */
 static int wait_for(int fd, short events, uint64_t deadline_ms)
 {
     struct pollfd p = {.fd = fd, .events = events};
-    uint64_t now_ms = clock_now_ms();
 
-    if (now_ms >= deadline_ms)
-        return -ETIMEDOUT;
-    return poll(&p, 1, (int)(deadline_ms - now_ms)) == -1 && errno != EINTR ? -errno : 0;
+    for (;;) {
+        uint64_t now_ms = clock_now_ms();
+        if (now_ms >= deadline_ms)
+            return -ETIMEDOUT;
+        int n = poll(&p, 1, (int)(deadline_ms - now_ms));
+        if (n > 0)
+            return 0;
+        if (n == -1 && errno != EINTR)
+            return -errno;
+    }
 }
 
 static bool may_go_on(ssize_t n)
