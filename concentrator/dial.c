@@ -24,6 +24,8 @@ enum opened dial_code(int error)
         return OPENED_REFUSED;
     case ENETUNREACH:
     case EHOSTUNREACH:
+    case ENETDOWN:
+    case EAFNOSUPPORT: /* a kernel without IPv6 */
         return OPENED_UNREACHABLE;
     case ETIMEDOUT:
         return OPENED_TIMED_OUT;
