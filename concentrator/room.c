@@ -3,6 +3,10 @@
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
@@ -46,8 +50,65 @@ static int count_descriptors(size_t *out)
     return 0;
 }
 
+/* A line of the file that begins so, without its beginning and its end. */
+static bool read_line(const char *path, const char *beginning, char *out, size_t len)
+{
+    bool found = false;
+    FILE *file = fopen(path, "re");
+
+    if (!file)
+        return false;
+    while (!found && fgets(out, (int)len, file))
+        found = strncmp(out, beginning, strlen(beginning)) == 0;
+    fclose(file);
+    if (!found)
+        return false;
+    out[strcspn(out, "\n")] = '\0';
+    memmove(out, out + strlen(beginning), strlen(out + strlen(beginning)) + 1);
+    return true;
+}
+
+/* memory.max of that group alone; "max", and a root that has no such file, mean none. */
+static uint64_t own_limit(const char *root, const char *group)
+{
+    char path[PATH_MAX], value[32];
+    int n = snprintf(path, sizeof(path), "%s%s/memory.max", root, group);
+
+    if (n < 0 || (size_t)n >= sizeof(path) || !read_line(path, "", value, sizeof(value)))
+        return UINT64_MAX;
+    char *end;
+    uint64_t bytes = strtoull(value, &end, 10);
+    return end == value ? UINT64_MAX : bytes;
+}
+
+uint64_t room_cgroup_memory(const char *root, const char *group)
+{
+    char at[PATH_MAX];
+    uint64_t least = UINT64_MAX;
+
+    snprintf(at, sizeof(at), "%s", group);
+    for (;;) {
+        uint64_t limit = own_limit(root, at);
+        char *last = strrchr(at, '/');
+        least = limit < least ? limit : least;
+        if (!last)
+            return least;
+        *last = '\0';
+    }
+}
+
+static uint64_t allowed_memory(void)
+{
+    char group[PATH_MAX];
+
+    if (!read_line("/proc/self/cgroup", "0::", group, sizeof(group)))
+        return UINT64_MAX;
+    return room_cgroup_memory("/sys/fs/cgroup", group);
+}
+
 int room_look(struct room_facts *out)
 {
+    uint64_t allowed = allowed_memory();
     struct rlimit limit;
     struct sysinfo info;
 
@@ -56,6 +117,8 @@ int room_look(struct room_facts *out)
         return -errno;
     out->descriptors = (size_t)limit.rlim_cur;
     out->memory = (uint64_t)info.totalram * info.mem_unit;
+    if (out->memory > allowed)
+        out->memory = allowed;
     return count_descriptors(&out->descriptors_used);
 }
 

@@ -33,8 +33,12 @@ struct room_shares {
 int room_share_out(struct room_shares *out, const struct room_facts *facts);
 /* How many descriptors there must be to start and to have a few sessions. */
 size_t room_descriptors_needed(size_t workers, size_t listen_addresses);
-/* The facts of this process. Returns 0, or -errno. */
+/* The facts of this process; its memory is the machine's, or what its control groups leave of it (a
+ * container's limit, MemoryMax= of systemd). Returns 0, or -errno. */
 int room_look(struct room_facts *out);
+/* The least memory.max (cgroup v2) of this group, as /proc/self/cgroup spells it, and of all above
+ * it; UINT64_MAX: none of them has one. root: where that file system is mounted. */
+uint64_t room_cgroup_memory(const char *root, const char *group);
 
 /* The sessions there are; safe from every thread. Zero-initialised; max is set once. */
 struct room {

@@ -7,6 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "concentrator/room.h"
@@ -82,6 +85,51 @@ static void own_descriptors_are_counted(void **state)
     assert_true(before.memory > (16 << 20));
 }
 
+static void set_limit(const char *root, const char *group, const char *limit)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s%s", root, group);
+    mkdir(path, 0700);
+    snprintf(path, sizeof(path), "%s%s/memory.max", root, group);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fprintf(file, "%s\n", limit) > 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void unset_limit(const char *root, const char *group)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s%s/memory.max", root, group);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s%s", root, group);
+    rmdir(path);
+}
+
+/* As in /sys/fs/cgroup: the root has no limit, a group's may be any, and the one above it counts.
+ */
+static void control_groups_leave_less(void **state)
+{
+    char root[] = "/tmp/bondway-room-XXXXXX";
+
+    assert_non_null(mkdtemp(root));
+    assert_true(room_cgroup_memory(root, "/") == UINT64_MAX);
+    set_limit(root, "/slice", "max");
+    set_limit(root, "/slice/unit", "268435456");
+    assert_true(room_cgroup_memory(root, "/slice") == UINT64_MAX);
+    assert_true(room_cgroup_memory(root, "/slice/unit") == 256 << 20);
+    assert_true(room_cgroup_memory(root, "/slice/unit/below") == 256 << 20);
+    set_limit(root, "/slice", "134217728");
+    assert_true(room_cgroup_memory(root, "/slice/unit") == 128 << 20);
+    set_limit(root, "", "67108864"); /* in a container its own group is the root */
+    assert_true(room_cgroup_memory(root, "/") == 64 << 20);
+    unset_limit(root, "/slice/unit");
+    unset_limit(root, "/slice");
+    unset_limit(root, "");
+}
+
 static void who_takes_must_leave(void **state)
 {
     struct room room = {.max = 2};
@@ -102,6 +150,7 @@ int main(void)
         cmocka_unit_test(half_of_the_memory_is_for_sessions),
         cmocka_unit_test(too_few_are_an_error),
         cmocka_unit_test(own_descriptors_are_counted),
+        cmocka_unit_test(control_groups_leave_less),
         cmocka_unit_test(who_takes_must_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
