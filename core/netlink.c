@@ -62,6 +62,11 @@ void netlink_free(struct netlink *nl)
     free(nl);
 }
 
+uint32_t netlink_port(const struct netlink *nl)
+{
+    return mnl_socket_get_portid(nl->socket);
+}
+
 /* One datagram. Returns its length, 0 for one to skip, or -errno. */
 static ssize_t receive(struct netlink *nl)
 {

@@ -14,6 +14,10 @@ struct netlink;
 int netlink_new(struct netlink **out, int protocol);
 void netlink_free(struct netlink *nl); /* NULL is fine */
 
+/* Its port: by this the kernel names who has asked for a change, in what it tells of it
+ * (nlmsg_pid). */
+uint32_t netlink_port(const struct netlink *nl);
+
 /* Sends the request (NLM_F_ACK is added unless it dumps; the sequence number is set) and reads its
  * answers; on_message sees each (MNL_CB_OK to go on, MNL_CB_ERROR with errno set to fail), and may
  * be NULL; it must not use nl. Returns 0, or -errno as the kernel answered: -EINTR when the state

@@ -21,6 +21,7 @@
 #include "gateway/gateway_internal.h"
 #include "gateway/metrics.h"
 #include "gateway/page.h"
+#include "gateway/routes_watch.h"
 #include "gateway/ruleset.h"
 #include "gateway/shadows.h"
 
@@ -234,12 +235,51 @@ static void loosen_reverse_path(struct gateway *g, const struct uplink *u)
                  name);
 }
 
+static void complain_of_routes(struct gateway *g, const char *whose, int err)
+{
+    if (!err)
+        return;
+    log_error(whose, "cannot set its routes: %s; trying again in %d s", strerror(-err),
+              (int)refusal_patience.tv_sec);
+    event_add(g->routes_again, &refusal_patience);
+}
+
+/* Whoever removes some goes on for a moment, and may do so again and again. */
+static void on_routes_lost(void *arg, bool seen)
+{
+    static const struct timeval moment = {.tv_usec = 100000};
+    struct gateway *g = arg;
+    uint64_t patience_ms = (uint64_t)refusal_patience.tv_sec * 1000;
+    bool again = clock_now_ms() < g->routes_restored_ms + patience_ms;
+
+    if (event_pending(g->routes_again, EV_TIMEOUT, NULL))
+        return;
+    if (seen)
+        log_warning(LABEL,
+                    "another program has removed routes or rules of ours, as systemd-networkd does "
+                    "when it starts: putting them back");
+    event_add(g->routes_again, again ? &refusal_patience : &moment);
+}
+
+/* What intercepts comes first: without it the LAN's connections lead nowhere. */
+static void on_routes_again(evutil_socket_t fd, short what, void *arg)
+{
+    struct gateway *g = arg;
+
+    g->routes_restored_ms = clock_now_ms();
+    if (g->interception != INTERCEPT_NONE)
+        complain_of_routes(g, LABEL, routes_intercept(g->routes, true));
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
+        const struct uplink *u = uplinks_get(g->uplinks, i);
+        if (uplink_exists(u))
+            complain_of_routes(g, u->config->name, routes_restore(g->routes, u));
+    }
+    unproxied_update(g->unproxied);
+}
+
 void gateway_apply_routes(struct gateway *g, const struct uplink *u)
 {
-    int err = routes_apply(g->routes, u);
-
-    if (err)
-        log_error(u->config->name, "cannot set its routes: %s", strerror(-err));
+    complain_of_routes(g, u->config->name, routes_apply(g->routes, u));
     if (u->state != UPLINK_DOWN && steering_uplinks(g->config) & UINT32_C(1) << u->index)
         loosen_reverse_path(g, u);
 }
@@ -876,6 +916,8 @@ static int start_uplinks(struct gateway *g)
     if (!err)
         err = routes_new(&g->routes, g->config);
     if (!err)
+        err = routes_watch_new(&g->routes_watch, g->base, g->routes, on_routes_lost, g);
+    if (!err)
         err = gateway_open_ledger(g);
     if (err) {
         log_error(LABEL, "cannot read the uplinks' state: %s", strerror(-err));
@@ -1056,10 +1098,11 @@ static int start_loop(struct gateway *g)
     g->drained = evtimer_new(g->base, on_drained, g);
     g->settler = evtimer_new(g->base, on_settle, g);
     g->intercept_again = evtimer_new(g->base, on_intercept_again, g);
+    g->routes_again = evtimer_new(g->base, on_routes_again, g);
     g->leave = evtimer_new(g->base, on_leave, g);
     g->events = events_new(g->base);
     return g->daemon && g->reaper && g->sampler && g->drained && g->settler && g->intercept_again &&
-                   g->leave && g->events
+                   g->routes_again && g->leave && g->events
                ? 0
                : -ENOMEM;
 }
@@ -1112,6 +1155,7 @@ static int stop(struct gateway *g)
     vitals_free(g->vitals);
     station_release(g->aimed);
     unproxied_free(g->unproxied);
+    routes_watch_free(g->routes_watch);
     routes_free(g->routes);
     uplinks_free(g->uplinks);
     web_free(g->web);
@@ -1127,6 +1171,7 @@ static int stop(struct gateway *g)
     free_event(g->drained);
     free_event(g->settler);
     free_event(g->intercept_again);
+    free_event(g->routes_again);
     free_event(g->leave);
     daemon_free(g->daemon);
     int err = guard_free(g->guard);

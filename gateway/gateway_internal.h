@@ -47,6 +47,9 @@ struct gateway {
     struct event *leave;
     struct uplinks *uplinks;
     struct routes *routes;
+    struct routes_watch *routes_watch;
+    struct event *routes_again; /* when some are missing */
+    uint64_t routes_restored_ms;
     struct ruleset *ruleset;
     struct tally *tally;
     struct unproxied *unproxied; /* NULL: not asked for */

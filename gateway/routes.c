@@ -28,6 +28,7 @@ struct routes {
     struct installed uplinks[UPLINKS_MAX][2]; /* IPv4, IPv6 */
     bool follows[2];
     bool intercepts;
+    size_t added; /* rules that were not there, up to now */
 };
 
 /* A rule: only what is set counts. */
@@ -97,16 +98,17 @@ static int send_rule(struct netlink *nl, uint16_t type, const struct rule *rule)
     return netlink_request(nl, nlh, NULL, NULL);
 }
 
-static int add_rule(struct netlink *nl, const struct rule *rule)
+static int add_rule(struct routes *r, const struct rule *rule)
 {
-    int err = send_rule(nl, RTM_NEWRULE, rule);
+    int err = send_rule(r->nl, RTM_NEWRULE, rule);
 
+    r->added += err == 0;
     return err == -EEXIST ? 0 : forgive_no_ipv6(err, rule->family);
 }
 
-static int delete_rule(struct netlink *nl, const struct rule *rule)
+static int delete_rule(struct routes *r, const struct rule *rule)
 {
-    int err = send_rule(nl, RTM_DELRULE, rule);
+    int err = send_rule(r->nl, RTM_DELRULE, rule);
 
     return err == -ENOENT ? 0 : forgive_no_ipv6(err, rule->family);
 }
@@ -114,7 +116,7 @@ static int delete_rule(struct netlink *nl, const struct rule *rule)
 /* Both priority and order matter: what this machine reaches without a default route (the LAN above
  * all) is reached as before; everything else of what the rule chooses goes out of that uplink. */
 static int each_uplink_rule(struct routes *r, uint32_t index, struct rule chosen,
-                            int (*apply)(struct netlink *, const struct rule *))
+                            int (*apply)(struct routes *, const struct rule *))
 {
     struct rule specific = chosen;
 
@@ -122,12 +124,12 @@ static int each_uplink_rule(struct routes *r, uint32_t index, struct rule chosen
     chosen.table = r->config->routing_table + 1 + index;
     specific.table = RT_TABLE_MAIN;
     specific.specific_only = true;
-    int err = apply(r->nl, &specific);
-    return err ? err : apply(r->nl, &chosen);
+    int err = apply(r, &specific);
+    return err ? err : apply(r, &chosen);
 }
 
 static int each_source_rule(struct routes *r, uint32_t index, const struct addr *source,
-                            int (*apply)(struct netlink *, const struct rule *))
+                            int (*apply)(struct routes *, const struct rule *))
 {
     struct rule rule = {.family = source->family, .source = source};
 
@@ -138,7 +140,7 @@ static int each_source_rule(struct routes *r, uint32_t index, const struct addr 
  * the mark of what comes from the LAN, the way back to there is a specific one. */
 static int each_mark_rule(struct routes *r, uint32_t index, uint8_t family,
                           const struct installed *was,
-                          int (*apply)(struct netlink *, const struct rule *))
+                          int (*apply)(struct routes *, const struct rule *))
 {
     struct rule rule = {.family = family, .mark = was->mark, .mask = was->mask};
 
@@ -334,8 +336,30 @@ int routes_apply(struct routes *r, const struct uplink *uplink)
     return first;
 }
 
+static void clear_rules(struct routes *r, uint32_t index, uint8_t family,
+                        const struct installed *was)
+{
+    if (!was->source.family)
+        return;
+    each_source_rule(r, index, &was->source, delete_rule);
+    each_mark_rule(r, index, family, was, delete_rule);
+}
+
+/* Of two rules of one priority the older is asked first: where one was missing, both come anew. */
+int routes_restore(struct routes *r, const struct uplink *uplink)
+{
+    size_t before = r->added;
+    int err = routes_apply(r, uplink);
+
+    if (err || r->added == before)
+        return err;
+    clear_rules(r, uplink->index, 4, &r->uplinks[uplink->index][0]);
+    clear_rules(r, uplink->index, 6, &r->uplinks[uplink->index][1]);
+    return routes_apply(r, uplink);
+}
+
 static int each_follow_rule(struct routes *r, uint8_t family,
-                            int (*apply)(struct netlink *, const struct rule *))
+                            int (*apply)(struct routes *, const struct rule *))
 {
     static const struct cidr global6 = {.base = {.family = 6, .ip = {0x20}}, .prefix = 3};
     struct rule specific = {
@@ -350,8 +374,8 @@ static int each_follow_rule(struct routes *r, uint8_t family,
     follow.priority++;
     follow.table = r->config->routing_table + 1 + UPLINKS_MAX;
     follow.specific_only = false;
-    int err = apply(r->nl, &specific);
-    int also = !err || apply == delete_rule ? apply(r->nl, &follow) : 0;
+    int err = apply(r, &specific);
+    int also = !err || apply == delete_rule ? apply(r, &follow) : 0;
     return err ? err : also;
 }
 
@@ -415,13 +439,13 @@ static struct rule intercept_rule(const struct gateway_config *config, uint8_t f
 }
 
 static int each_intercept_rule(struct routes *r, uint8_t family,
-                               int (*apply)(struct netlink *, const struct rule *))
+                               int (*apply)(struct routes *, const struct rule *))
 {
     int err = 0;
 
     for (size_t i = 0; i < r->config->n_lan_interfaces && !err; i++) {
         struct rule rule = intercept_rule(r->config, family, r->config->lan_interfaces[i]);
-        err = apply(r->nl, &rule);
+        err = apply(r, &rule);
     }
     return err;
 }
@@ -441,7 +465,7 @@ static int forget_family(struct routes *r, uint8_t family, const struct gateway_
 
     for (size_t i = 0; i < before->n_lan_interfaces; i++) {
         struct rule rule = intercept_rule(before, family, before->lan_interfaces[i]);
-        int err = is_in_use(r, &rule) ? 0 : delete_rule(r->nl, &rule);
+        int err = is_in_use(r, &rule) ? 0 : delete_rule(r, &rule);
         if (!first)
             first = err;
     }
@@ -538,30 +562,43 @@ static int keep(struct heap *heap, const struct nlmsghdr *nlh)
     return MNL_CB_OK;
 }
 
-static int keep_rule(const struct nlmsghdr *nlh, void *arg)
+bool routes_is_our_rule(const struct nlmsghdr *nlh)
 {
     const struct fib_rule_hdr *frh = mnl_nlmsg_get_payload(nlh);
     const struct nlattr *attr;
 
     if (frh->family != AF_INET && frh->family != AF_INET6)
-        return MNL_CB_OK;
+        return false;
     mnl_attr_for_each(attr, nlh, sizeof(*frh))
     {
         if (mnl_attr_get_type(attr) == FRA_PROTOCOL && mnl_attr_validate(attr, MNL_TYPE_U8) == 0 &&
             mnl_attr_get_u8(attr) == ROUTES_PROTOCOL)
-            return keep(arg, nlh);
+            return true;
     }
-    return MNL_CB_OK;
+    return false;
+}
+
+bool routes_is_our_route(const struct nlmsghdr *nlh)
+{
+    const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
+
+    return (rtm->rtm_family == AF_INET || rtm->rtm_family == AF_INET6) &&
+           rtm->rtm_protocol == ROUTES_PROTOCOL && !(rtm->rtm_flags & RTM_F_CLONED);
+}
+
+uint32_t routes_port(const struct routes *r)
+{
+    return netlink_port(r->nl);
+}
+
+static int keep_rule(const struct nlmsghdr *nlh, void *arg)
+{
+    return routes_is_our_rule(nlh) ? keep(arg, nlh) : MNL_CB_OK;
 }
 
 static int keep_route(const struct nlmsghdr *nlh, void *arg)
 {
-    const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
-
-    if ((rtm->rtm_family != AF_INET && rtm->rtm_family != AF_INET6) ||
-        rtm->rtm_protocol != ROUTES_PROTOCOL || (rtm->rtm_flags & RTM_F_CLONED))
-        return MNL_CB_OK;
-    return keep(arg, nlh);
+    return routes_is_our_route(nlh) ? keep(arg, nlh) : MNL_CB_OK;
 }
 
 /* The kernel takes its own description of a rule or route as the request to delete it. */

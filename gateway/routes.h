@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <linux/netlink.h>
 
 #include "config/gateway_config.h"
 #include "gateway/uplink.h"
@@ -30,6 +31,9 @@ void routes_free(struct routes *routes); /* leaves the kernel's state alone; NUL
 /* Makes the uplink's tables and rules (both families) what it needs now; an uplink that is down
  * has none. Idempotent. Returns 0, or the first -errno. */
 int routes_apply(struct routes *routes, const struct uplink *uplink);
+/* Puts back what somebody else may have removed. Where a rule is missing, all of the uplink's are
+ * for a moment. */
+int routes_restore(struct routes *routes, const struct uplink *uplink);
 /* Interception: `fwmark MARK lookup TABLE`, and there `local default dev lo`; both families. */
 int routes_intercept(struct routes *routes, bool on);
 /* From now on config's, which has the same tables and priorities. While interception is on, its
@@ -47,6 +51,12 @@ int routes_forget(struct routes *routes, const struct gateway_config *before);
 int routes_follow(struct routes *routes, uint8_t family, const struct uplink *uplink);
 /* What would follow goes nowhere: ICMP says so to whoever asks. Else as routes_follow(). */
 int routes_refuse(struct routes *routes, uint8_t family);
+
+/* Does this message of rtnetlink tell of a rule, or a route, of ours? */
+bool routes_is_our_rule(const struct nlmsghdr *nlh);
+bool routes_is_our_route(const struct nlmsghdr *nlh);
+/* Of the socket that changes them (netlink_port()). */
+uint32_t routes_port(const struct routes *routes);
 
 /* Deletes every rule and route with our protocol number in this namespace. Opens a socket of its
  * own: the guard calls it after the daemon's death. Returns 0, or -errno. */

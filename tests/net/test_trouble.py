@@ -3,15 +3,16 @@ last word, is in test_messages.py."""
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import time
 from pathlib import Path
 from typing import List
 
-from bonded import PORT, Bonded, Lab, kernel_state, wait_for
-from traffic import (Background, Server, connect, offer_all, pair, speak_ssh, take, tell_where_from,
-                     time_to_reset, wait_for_reset, way_of)
+from bonded import PORT, Bonded, Host, Lab, kernel_state, wait_for
+from traffic import (Background, Server, Transfer, connect, offer_all, pair, speak_ssh, take,
+                     tell_where_from, time_to_reset, wait_for_reset, way_of)
 
 
 # --- The concentrator is not there ----------------------------------------------------------------
@@ -133,6 +134,40 @@ def test_nftables_refuses_once():
         bond.wait_for_log("nftables refused our table: Error: for once")
         wait_for(lambda: bond.status()["intercepting"], 20, "another attempt")
         assert way_of(lab) == "bond"
+
+
+# As systemd-networkd does with what it has not made, whenever it starts.
+REMOVE_FOREIGN = r"""
+for v in 4 6; do
+    ip -N -$v rule | sed -n '/proto 171/s/:.*//p' |
+        while read -r priority; do ip -$v rule del priority "$priority"; done
+    ip -$v route flush table all proto 171
+done
+"""
+
+
+def ways(host: Host) -> List[List[str]]:
+    """Its rules and routes, without what the lab has added to them (Lab.congestion)."""
+    state = kernel_state(host)
+    return [[re.sub(r" congctl \w+| onlink", "", line).strip() for line in state[each]]
+            for each in ("rules", "rules6", "routes", "routes6")]
+
+
+def test_another_program_removes_routes_and_rules():
+    """All is there again without a hand being moved, and a flow that runs goes on."""
+    with Lab() as lab, Bonded(lab, "route_unproxied = true;\n") as bond:
+        transfer = Transfer(lab, "down")
+        transfer.wait_for(1_000_000)
+        wait_for(lambda: len(bond.flow()["subflows"]) == 2, 20, "both paths")
+        before = ways(lab.router)
+        for _ in range(2):
+            lab.router.run(["sh", "-e", "-c", REMOVE_FOREIGN])
+            wait_for(lambda: ways(lab.router) == before, 10, "all of them")
+            assert way_of(lab) == "bond"
+            transfer.wait_for(2_000_000)
+        sent, received = transfer.finish()
+        assert sent == received
+        bond.wait_for_log("warning gateway: another program has removed routes or rules of ours")
 
 
 # --- The uplinks are not there --------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -13,6 +14,7 @@
 #include <linux/rtnetlink.h>
 
 #include "gateway/routes.h"
+#include "gateway/routes_watch.h"
 #include "tests/unit/netns.h"
 
 struct lab {
@@ -423,6 +425,66 @@ static void removes_all_of_ours_and_nothing_else(void **state)
     teardown(&lab);
 }
 
+static void note_loss(void *arg, bool seen)
+{
+    assert_true(seen);
+    ++*(int *)arg;
+}
+
+/* What has been told by now. */
+static int losses(struct event_base *base, const int *count)
+{
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    return *count;
+}
+
+static void what_others_remove_is_noticed(void **state)
+{
+    struct lab lab;
+    struct routes_watch *watch;
+    struct event_base *base = event_base_new();
+    int count = 0;
+
+    setup(&lab);
+    assert_int_equal(routes_watch_new(&watch, base, lab.routes, note_loss, &count), 0);
+    assert_int_equal(routes_apply(lab.routes, &lab.lte), 0);
+    assert_int_equal(routes_intercept(lab.routes, true), 0);
+    assert_int_equal(routes_intercept(lab.routes, false), 0);
+    netns_run("ip rule add from 10.9.9.9 table 7172 priority 1002 && "
+              "ip rule del from 10.9.9.9 table 7172 priority 1002 && "
+              "ip route add 10.77.0.0/16 dev lan && ip route del 10.77.0.0/16");
+    assert_int_equal(losses(base, &count), 0);
+    netns_run("ip -6 rule del priority 1002");
+    assert_int_equal(losses(base, &count), 1);
+    netns_run("ip route flush table 7172");
+    assert_true(losses(base, &count) > 1);
+    routes_watch_free(watch);
+    event_base_free(base);
+    teardown(&lab);
+}
+
+/* Also where of two rules of one priority only the first is gone. */
+static void restores_what_is_missing(void **state)
+{
+    struct lab lab;
+    char before[64];
+
+    setup(&lab);
+    snprintf(before, sizeof(before), "/tmp/test_routes.%d", (int)getpid());
+    assert_int_equal(routes_apply(lab.routes, &lab.dsl), 0);
+    assert_int_equal(routes_apply(lab.routes, &lab.lte), 0);
+    netns_run("(ip rule; ip -6 rule; ip route show table all; ip -6 route show table all) > %s",
+              before);
+    netns_run("ip rule del from 192.0.2.10 table main && ip -6 rule del priority 1001 && "
+              "ip route flush table 7171 && ip -6 route flush table 7172");
+    assert_int_equal(routes_restore(lab.routes, &lab.dsl), 0);
+    assert_int_equal(routes_restore(lab.routes, &lab.lte), 0);
+    netns_run("(ip rule; ip -6 rule; ip route show table all; ip -6 route show table all) "
+              "| diff %s - && rm %s",
+              before, before);
+    teardown(&lab);
+}
+
 static void without_ipv6(void **state)
 {
     struct lab lab;
@@ -456,6 +518,8 @@ int main(void)
         cmocka_unit_test(interception_on_and_off),
         cmocka_unit_test(another_configuration),
         cmocka_unit_test(removes_all_of_ours_and_nothing_else),
+        cmocka_unit_test(what_others_remove_is_noticed),
+        cmocka_unit_test(restores_what_is_missing),
         cmocka_unit_test(without_ipv6),
     };
 

@@ -1,0 +1,70 @@
+#include "gateway/routes_watch.h"
+
+#include <errno.h>
+#include <linux/fib_rules.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+
+#include "core/netlink.h"
+
+struct routes_watch {
+    struct netlink *nl;
+    const struct routes *routes;
+    routes_lost *lost;
+    void *arg;
+};
+
+/* The kernel names who has asked for a change, and 0 for what it has done itself. */
+static bool is_by_others(const struct routes_watch *w, const struct nlmsghdr *nlh)
+{
+    return nlh->nlmsg_pid != 0 && nlh->nlmsg_pid != routes_port(w->routes);
+}
+
+static int on_message(const struct nlmsghdr *nlh, void *arg)
+{
+    const struct routes_watch *w = arg;
+    bool ours = (nlh->nlmsg_type == RTM_DELRULE && routes_is_our_rule(nlh)) ||
+                (nlh->nlmsg_type == RTM_DELROUTE && routes_is_our_route(nlh));
+
+    if (ours && is_by_others(w, nlh))
+        w->lost(w->arg, true);
+    return MNL_CB_OK;
+}
+
+static void on_lost(void *arg)
+{
+    const struct routes_watch *w = arg;
+
+    w->lost(w->arg, false);
+}
+
+int routes_watch_new(struct routes_watch **out, struct event_base *base,
+                     const struct routes *routes, routes_lost *lost, void *arg)
+{
+    static const unsigned groups[] = {RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_ROUTE,
+                                      RTNLGRP_IPV6_ROUTE};
+    struct routes_watch *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        return -ENOMEM;
+    *w = (struct routes_watch){.routes = routes, .lost = lost, .arg = arg};
+    int err = netlink_new(&w->nl, NETLINK_ROUTE);
+    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]) && !err; i++)
+        err = netlink_join(w->nl, groups[i]);
+    if (!err)
+        err = netlink_watch(w->nl, base, on_message, on_lost, w);
+    if (err) {
+        routes_watch_free(w);
+        return err;
+    }
+    *out = w;
+    return 0;
+}
+
+void routes_watch_free(struct routes_watch *w)
+{
+    if (!w)
+        return;
+    netlink_free(w->nl);
+    free(w);
+}
