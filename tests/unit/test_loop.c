@@ -4,18 +4,19 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "core/clock.h"
 #include "core/loop.h"
 
 #define BUSY 300 /* always readable, and each takes its time */
 #define TAKES_US 1000
 #define ROUNDS 3 /* of all of them; behind the first there is something to do that goes first */
-#define SOON 12  /* of them may be had before it: 10 ms, and what has been begun */
+#define SOON 10  /* of them may be had before it: 10 ms */
 
 struct scene {
     struct event_base *base;
@@ -25,12 +26,15 @@ struct scene {
     unsigned turns[BUSY], had, asked_at, waited;
 };
 
-static void spend(uint64_t us)
-{
-    uint64_t end = clock_now_us() + us;
+static uint64_t now_us = 1000000;
 
-    while (clock_now_us() < end)
-        continue;
+/* libevent's clock, too: time passes by what is done, whatever else the machine does. The kernel's
+ * coarse clock, which libevent asks, stands still while a virtual machine is not scheduled. */
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    now->tv_sec = (time_t)(now_us / 1000000);
+    now->tv_nsec = (long)(now_us % 1000000 * 1000);
+    return 0;
 }
 
 struct turn {
@@ -43,9 +47,9 @@ static void on_busy(evutil_socket_t fd, short what, void *arg)
     struct turn *turn = arg;
     struct scene *s = turn->scene;
 
-    spend(TAKES_US);
+    now_us += TAKES_US;
     ++*turn->turns;
-    if (++s->had == BUSY) {
+    if (++s->had == BUSY + 1) { /* a look has just been taken */
         assert_int_equal(write(s->alarm[1], "", 1), 1);
         s->asked_at = s->had;
     }
