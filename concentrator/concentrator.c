@@ -107,9 +107,9 @@ static int write_status(void *arg, struct evbuffer *out)
 }
 
 static const struct web_page pages[] = {
-    {"/metrics", METRICS_TYPE, NULL, write_metrics},
-    {"/status.json", "application/json", NULL, write_status},
-    {NULL, NULL, NULL, NULL},
+    {.path = "/metrics", .type = METRICS_TYPE, .write = write_metrics},
+    {.path = "/status.json", .type = "application/json", .write = write_status},
+    {.path = NULL},
 };
 
 /* What becomes of the concentrator itself. */

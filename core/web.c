@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "core/document.h"
@@ -81,7 +82,7 @@ static void answer(struct client *c, const char *status, const struct web_page *
         end(c);
 }
 
-static void complain(struct client *c, const char *status)
+static void complain(struct client *c, const char *status, const char *advice)
 {
     static const struct web_page words = {.type = "text/plain"};
     struct evbuffer *body = evbuffer_new();
@@ -90,7 +91,7 @@ static void complain(struct client *c, const char *status)
         end(c);
         return;
     }
-    evbuffer_add_printf(body, "%s\n", status);
+    evbuffer_add_printf(body, "%s%s\n", status, advice);
     answer(c, status, &words, body, true);
     evbuffer_free(body);
 }
@@ -102,7 +103,7 @@ static void send_page(struct client *c, const struct web_page *page, bool with_b
     if (body && page->write(c->web->arg, body) == 0)
         answer(c, "200 OK", page, body, with_body);
     else
-        complain(c, "500 Internal Server Error");
+        complain(c, "500 Internal Server Error", "");
     if (body)
         evbuffer_free(body);
 }
@@ -118,25 +119,89 @@ static const struct web_page *find_page(const struct web *web, const char *path)
     return NULL;
 }
 
-/* line: METHOD SP PATH SP HTTP/1.x */
-static void on_request(struct client *c, char *line)
+/* Of domains that the Internet's root does not have, nor will (RFC 6761, 6762, 8375; ICANN on
+ * .internal), and of those that routers give though nobody has reserved them. */
+static bool is_local_domain(const char *name)
+{
+    static const char *const domains[] = {".lan",       ".local",       ".home.arpa", ".internal",
+                                          ".localhost", ".localdomain", ".home"};
+    size_t len = strlen(name);
+
+    for (size_t i = 0; i < sizeof(domains) / sizeof(domains[0]); i++) {
+        size_t n = strlen(domains[i]);
+        if (len > n && strcasecmp(name + len - n, domains[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool web_is_local_name(const char *host, const char *own)
+{
+    char name[256];
+    struct addr address;
+    size_t len = strcspn(host, ":");
+
+    if (host[0] == '[')
+        return true;
+    if (len > 0 && host[len - 1] == '.')
+        len--;
+    if (len >= sizeof(name))
+        return false;
+    memcpy(name, host, len);
+    name[len] = '\0';
+    return !strchr(name, '.') || is_local_domain(name) || strcasecmp(name, own) == 0 ||
+           addr_parse_ip(&address, name) == 0;
+}
+
+/* Who names no host is no browser. */
+static bool may_see(const struct web_page *page, const char *host)
+{
+    char own[256] = "";
+
+    gethostname(own, sizeof(own) - 1);
+    return !page->is_private || !host || web_is_local_name(host, own);
+}
+
+/* line: METHOD SP PATH SP HTTP/1.x; host: of its Host field, or NULL */
+static void on_request(struct client *c, char *line, const char *host)
 {
     char *path = strchr(line, ' ');
     char *version = path ? strchr(path + 1, ' ') : NULL;
 
     if (!version || strncmp(version, " HTTP/1.", 8) != 0) {
-        complain(c, "400 Bad Request");
+        complain(c, "400 Bad Request", "");
         return;
     }
     *path++ = *version = '\0';
     bool is_get = strcmp(line, "GET") == 0;
     const struct web_page *page = find_page(c->web, path);
     if (!is_get && strcmp(line, "HEAD") != 0)
-        complain(c, "405 Method Not Allowed");
+        complain(c, "405 Method Not Allowed", "");
     else if (!page)
-        complain(c, "404 Not Found");
+        complain(c, "404 Not Found", "");
+    else if (!may_see(page, host))
+        complain(c, "421 Misdirected Request",
+                 ": this page is shown under the router's address, or a name of its own network");
     else
         send_page(c, page, is_get);
+}
+
+/* The rest of the headers is read. Returns the Host field's value with what to free before it, or
+ * NULL. */
+static char *read_host(struct evbuffer *in, const char **value)
+{
+    static const char field[] = "host:";
+    char *line;
+
+    *value = NULL;
+    while ((line = evbuffer_readln(in, NULL, EVBUFFER_EOL_CRLF_STRICT))) {
+        if (strncasecmp(line, field, strlen(field)) == 0) {
+            *value = line + strlen(field) + strspn(line + strlen(field), " \t");
+            return line;
+        }
+        free(line);
+    }
+    return NULL;
 }
 
 /* Nothing is done before the headers are whole: what they say does not matter here, but one who is
@@ -146,7 +211,8 @@ static void on_readable(struct bufferevent *stream, void *arg)
     struct client *c = arg;
     struct evbuffer *in = bufferevent_get_input(stream);
     struct evbuffer_ptr found = evbuffer_search(in, "\r\n\r\n", 4, NULL);
-    char *line;
+    const char *host;
+    char *line, *header;
 
     if (found.pos < 0) {
         if (evbuffer_get_length(in) >= WEB_REQUEST_MAX)
@@ -154,11 +220,13 @@ static void on_readable(struct bufferevent *stream, void *arg)
         return;
     }
     line = evbuffer_readln(in, NULL, EVBUFFER_EOL_CRLF_STRICT);
+    header = read_host(in, &host);
     evbuffer_drain(in, evbuffer_get_length(in));
     if (line)
-        on_request(c, line);
+        on_request(c, line, host);
     else
         end(c);
+    free(header);
     free(line);
 }
 

@@ -677,11 +677,15 @@ static int write_page(void *arg, struct evbuffer *out)
 }
 
 static const struct web_page pages[] = {
-    {"/", "text/html; charset=utf-8", "gzip", write_page},
-    {"/metrics", METRICS_TYPE, NULL, write_metrics},
-    {"/status.json", "application/json", NULL, write_status},
-    {"/flows.json", "application/json", NULL, write_flows},
-    {NULL, NULL, NULL, NULL},
+    {.path = "/",
+     .type = "text/html; charset=utf-8",
+     .encoding = "gzip",
+     .is_private = true,
+     .write = write_page},
+    {.path = "/metrics", .type = METRICS_TYPE, .write = write_metrics},
+    {.path = "/status.json", .type = "application/json", .is_private = true, .write = write_status},
+    {.path = "/flows.json", .type = "application/json", .is_private = true, .write = write_flows},
+    {.path = NULL},
 };
 
 /* --- signals ------------------------------------------------------------------------------- */

@@ -48,8 +48,11 @@ static int write_page(void *arg, struct evbuffer *out)
     return evbuffer_add(out, "all is well", 11);
 }
 
-static const struct web_page pages[] = {{"/", "text/plain", NULL, write_page},
-                                        {NULL, NULL, NULL, NULL}};
+static const struct web_page pages[] = {
+    {.path = "/", .type = "text/plain", .write = write_page},
+    {.path = "/private", .type = "text/plain", .is_private = true, .write = write_page},
+    {.path = NULL},
+};
 
 static int connect_to(const struct addr *at)
 {
@@ -80,9 +83,8 @@ static void read_answer(struct event_base *base, int fd, char *into, size_t len)
     into[have] = '\0';
 }
 
-static void ask(char *answer, size_t len)
+static void ask_for(const char *request, char *answer, size_t len)
 {
-    static const char request[] = "GET / HTTP/1.1\r\n\r\n";
     struct event_base *base = event_base_new();
     struct addr at;
     struct web *web;
@@ -95,6 +97,11 @@ static void ask(char *answer, size_t len)
     close(fd);
     web_free(web);
     event_base_free(base);
+}
+
+static void ask(char *answer, size_t len)
+{
+    ask_for("GET / HTTP/1.1\r\n\r\n", answer, len);
 }
 
 static void answers(void **state)
@@ -128,10 +135,45 @@ static void hangs_up_on_whom_it_cannot_answer(void **state)
     assert_string_equal(answer, "");
 }
 
+static void knows_local_names(void **state)
+{
+    static const char *const local[] = {
+        "192.168.1.1", "192.168.1.1:9171", "[fe80::1]:9171", "[::1]",           "localhost",
+        "router",      "router:9171",      "Router.LAN",     "openwrt.lan.:80", "gw.home.arpa",
+        "gw.local",    "gw.internal:9171", "me.example.net", "ME.example.net."};
+    static const char *const others[] = {
+        "evil.example",   "192.168.1.1.evil.example", "lan.example",        "evil.example:9171",
+        "x.in-addr.arpa", "evillan.example",          "not-me.example.net", "1.2.3.4.5"};
+
+    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
+        assert_true(web_is_local_name(local[i], "me.example.net"));
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_false(web_is_local_name(others[i], "me.example.net"));
+}
+
+/* By a name of theirs, others could make a browser of ours read it to them. */
+static void private_pages_are_shown_under_local_names(void **state)
+{
+    char answer[1024];
+
+    ask_for("GET /private HTTP/1.1\r\nAccept: */*\r\nhost:\tevil.example\r\n\r\n", answer,
+            sizeof(answer));
+    assert_memory_equal(answer, "HTTP/1.1 421 Misdirected Request\r\n", 34);
+    assert_null(strstr(answer, "all is well"));
+    ask_for("GET /private HTTP/1.1\r\nHost: 127.0.0.1:7171\r\n\r\n", answer, sizeof(answer));
+    assert_memory_equal(answer, "HTTP/1.1 200 OK\r\n", 17);
+    ask_for("GET /private HTTP/1.0\r\n\r\n", answer, sizeof(answer));
+    assert_memory_equal(answer, "HTTP/1.1 200 OK\r\n", 17);
+    ask_for("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", answer, sizeof(answer));
+    assert_memory_equal(answer, "HTTP/1.1 200 OK\r\n", 17);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers),
+        cmocka_unit_test(knows_local_names),
+        cmocka_unit_test(private_pages_are_shown_under_local_names),
         cmocka_unit_test(hangs_up_on_whom_it_cannot_hear),
         cmocka_unit_test(hangs_up_on_whom_it_cannot_answer),
     };
