@@ -167,14 +167,17 @@ def keep_exchanging(lab: Lab, port: int, seed: int, over: threading.Event, resul
             result.mismatches.append(wrong)
 
 
-def set_unheard_apart(result: Result, log: str) -> None:
+def explain_cuts(result: Result, log: str) -> None:
     """By what the gateway's log says of those that were cut."""
-    rejected = re.findall(r"closed why=concentrator-rejected client=\S+:(\d+) .* rx_bytes=0 ", log)
-    for each in result.cut[:]:
-        number = re.search(r"from port (\d+)", each)
-        if number and number[1] in rejected:
-            result.cut.remove(each)
-            result.unheard.append(each)
+    ends: Dict[str, List[str]] = {}
+    for end in re.finditer(r"closed why=.* client=\S+:(\d+) .*", log):
+        ends.setdefault(end[1], []).append(end[0])
+    cuts, result.cut = result.cut, []
+    for each in cuts:
+        port = re.search(r"from port (\d+)", each)
+        said = [end for end in ends.get(port[1] if port else "", []) if "why=done" not in end]
+        unheard = any("why=concentrator-rejected " in end and " rx_bytes=0 " in end for end in said)
+        (result.unheard if unheard else result.cut).append(" | ".join([each, *said]))
 
 
 # ---- failures ----
@@ -282,6 +285,6 @@ def soak(seconds: float, flows: int, seed: int) -> Result:
             note_memory(result, lab, processes, now)
         over.set()
         failing.result()
-        set_unheard_apart(result, bond.gateway.output())
+        explain_cuts(result, bond.gateway.output())
         result.dials = kernel_counter(lab.router, "MPCapableSYNTX")
     return result
