@@ -28,13 +28,15 @@ static void write_lan(const struct gateway_config *config, FILE *out)
     fprintf(out, " } return\n");
 }
 
-/* A packet of a connection that runs already is ours when, and only when, one of our sockets has
+/* Behind what others do with marks, which may be to write over ours (`meta mark set ct mark`).
+ *
+ * A packet of a connection that runs already is ours when, and only when, one of our sockets has
  * it; so connections that ran directly before we came keep running directly. A new connection is
  * known by its SYN, without help from conntrack, which may be absent or busy with other zones. */
 static void write_chain(const struct gateway_config *config, FILE *out)
 {
     fprintf(out, "  chain take { }\n  chain prerouting {\n"
-                 "    type filter hook prerouting priority mangle; policy accept;\n");
+                 "    type filter hook prerouting priority dstnat - 1; policy accept;\n");
     write_lan(config, out);
     fprintf(out, "    meta l4proto != tcp return\n");
     fprintf(out,

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import List
 
+import pytest
+
 from bonded import PORT, Bonded, Host, Lab, kernel_state, wait_for
 from traffic import (Background, Server, Transfer, connect, offer_all, pair, speak_ssh, take,
                      tell_where_from, time_to_reset, wait_for_reset, way_of)
@@ -168,6 +170,24 @@ def test_another_program_removes_routes_and_rules():
         sent, received = transfer.finish()
         assert sent == received
         bond.wait_for_log("warning gateway: another program has removed routes or rules of ours")
+
+
+# What hand-written firewalls for several uplinks begin with.
+RESTORE_MARKS = ("table inet other { chain c { type filter hook prerouting priority mangle; "
+                 "meta mark set ct mark; }; }")
+
+
+@pytest.mark.parametrize("earlier", [True, False], ids=["before us", "after us"])
+def test_a_firewall_that_restores_marks(earlier):
+    """Of a new connection there is none: what we have marked would not be ours any more."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        if earlier:
+            lab.router.run(["nft", RESTORE_MARKS])
+        bond.start_concentrator()
+        bond.start_gateway()
+        if not earlier:
+            lab.router.run(["nft", RESTORE_MARKS])
+        assert way_of(lab) == "bond"
 
 
 # --- The uplinks are not there --------------------------------------------------------------------
