@@ -28,7 +28,8 @@ struct routes {
     struct installed uplinks[UPLINKS_MAX][2]; /* IPv4, IPv6 */
     bool follows[2];
     bool intercepts;
-    size_t added; /* rules that were not there, up to now */
+    uint32_t priority; /* of the rules of interception */
+    size_t added;      /* rules that were not there, up to now */
 };
 
 /* A rule: only what is set counts. */
@@ -426,25 +427,38 @@ int routes_follow(struct routes *r, uint8_t family, const struct uplink *uplink)
     return lead(r, &out);
 }
 
+/* All rules, or routes, of every family. */
+static int dump(struct netlink *nl, bool rules, mnl_cb_t on_message, void *arg)
+{
+    char buffer[REQUEST_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
+    struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+
+    nlh->nlmsg_type = rules ? RTM_GETRULE : RTM_GETROUTE;
+    nlh->nlmsg_flags = NLM_F_DUMP;
+    mnl_nlmsg_put_extra_header(nlh, rules ? sizeof(struct fib_rule_hdr) : sizeof(struct rtmsg));
+    return netlink_request(nl, nlh, on_message, arg);
+}
+
 /* With `iif`: the mark then cannot mislead the reverse path check, which asks as if from lo. */
 static struct rule intercept_rule(const struct gateway_config *config, uint8_t family,
-                                  const char *interface)
+                                  uint32_t priority, const char *interface)
 {
     return (struct rule){.family = family,
-                         .priority = config->rule_priority,
+                         .priority = priority,
                          .table = config->routing_table,
                          .mark = config->firewall_mark,
                          .mask = config->firewall_mark,
                          .interface = interface};
 }
 
-static int each_intercept_rule(struct routes *r, uint8_t family,
+static int each_intercept_rule(struct routes *r, uint8_t family, uint32_t priority,
                                int (*apply)(struct routes *, const struct rule *))
 {
     int err = 0;
 
     for (size_t i = 0; i < r->config->n_lan_interfaces && !err; i++) {
-        struct rule rule = intercept_rule(r->config, family, r->config->lan_interfaces[i]);
+        struct rule rule =
+            intercept_rule(r->config, family, priority, r->config->lan_interfaces[i]);
         err = apply(r, &rule);
     }
     return err;
@@ -464,7 +478,7 @@ static int forget_family(struct routes *r, uint8_t family, const struct gateway_
     int first = 0;
 
     for (size_t i = 0; i < before->n_lan_interfaces; i++) {
-        struct rule rule = intercept_rule(before, family, before->lan_interfaces[i]);
+        struct rule rule = intercept_rule(before, family, r->priority, before->lan_interfaces[i]);
         int err = is_in_use(r, &rule) ? 0 : delete_rule(r, &rule);
         if (!first)
             first = err;
@@ -483,26 +497,67 @@ static int intercept_family(struct routes *r, uint8_t family, bool on)
 
     if (on) {
         err = add_route(r->nl, &local);
-        return err ? err : each_intercept_rule(r, family, add_rule);
+        return err ? err : each_intercept_rule(r, family, r->priority, add_rule);
     }
-    err = each_intercept_rule(r, family, delete_rule);
+    err = each_intercept_rule(r, family, r->priority, delete_rule);
     int also = delete_route(r->nl, &local);
     return err ? err : also;
 }
 
-int routes_intercept(struct routes *r, bool on)
+static int intercept(struct routes *r, bool on)
 {
     int err = intercept_family(r, 4, on);
     int also = intercept_family(r, 6, on);
 
-    r->intercepts = on;
     return err ? err : also;
+}
+
+static int keep_in_front(const struct nlmsghdr *nlh, void *arg)
+{
+    uint32_t *front = arg, priority = 0;
+    const struct nlattr *attr;
+
+    mnl_attr_for_each(attr, nlh, sizeof(struct fib_rule_hdr))
+    {
+        if (mnl_attr_get_type(attr) == FRA_PRIORITY && mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+            priority = mnl_attr_get_u32(attr);
+    }
+    if (priority > 0 && priority <= *front && !routes_is_our_rule(nlh))
+        *front = priority - 1;
+    return MNL_CB_OK;
+}
+
+/* Our place, or that before all others' rules: where one of these led an intercepted packet on, the
+ * kernel would drop it, for it has a socket already. A rule that is added without a priority gets
+ * one before all that there are: as wg-quick's, which match everything. */
+static void go_in_front(struct routes *r)
+{
+    uint32_t front = r->config->rule_priority;
+
+    if (dump(r->nl, true, keep_in_front, &front) == 0)
+        r->priority = front; /* else there will be word of what has changed meanwhile */
+}
+
+int routes_intercept(struct routes *r, bool on)
+{
+    uint32_t before = r->priority;
+
+    if (on)
+        go_in_front(r);
+    int err = intercept(r, on);
+    if (!err && r->intercepts && before != r->priority) {
+        err = each_intercept_rule(r, 4, before, delete_rule);
+        if (!err)
+            err = each_intercept_rule(r, 6, before, delete_rule);
+    }
+    r->intercepts = on;
+    return err;
 }
 
 int routes_reload(struct routes *r, const struct gateway_config *config)
 {
     r->config = config;
-    return r->intercepts ? routes_intercept(r, true) : 0;
+    return r->intercepts ? intercept(r, true) : 0;
 }
 
 int routes_forget(struct routes *r, const struct gateway_config *before)
@@ -520,6 +575,7 @@ int routes_new(struct routes **out, const struct gateway_config *config)
     if (!r)
         return -ENOMEM;
     r->config = config;
+    r->priority = config->rule_priority;
     int err = routes_flush();
     if (!err)
         err = netlink_new(&r->nl, NETLINK_ROUTE);
@@ -621,14 +677,8 @@ static int delete_kept(struct netlink *nl, struct heap *heap, uint16_t type)
 /* One dump and its deletions. Returns 1 when it found something, 0, or -errno. */
 static int flush_once(struct netlink *nl, bool rules)
 {
-    char buffer[REQUEST_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
-    struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
     struct heap heap = {0};
-
-    nlh->nlmsg_type = rules ? RTM_GETRULE : RTM_GETROUTE;
-    nlh->nlmsg_flags = NLM_F_DUMP;
-    mnl_nlmsg_put_extra_header(nlh, rules ? sizeof(struct fib_rule_hdr) : sizeof(struct rtmsg));
-    int err = netlink_request(nl, nlh, rules ? keep_rule : keep_route, &heap);
+    int err = dump(nl, rules, rules ? keep_rule : keep_route, &heap);
     bool again = err == -EINTR;
     if (!err || again)
         err = delete_kept(nl, &heap, rules ? RTM_DELRULE : RTM_DELROUTE);

@@ -4,7 +4,7 @@
  * route of what is not proxied. Nothing else is touched.
  *
  * table           priority       of the configuration's routing_table and rule_priority on
- * +0              +0             intercepted packets
+ * +0              +0             intercepted packets; before any rule of others with a lower number
  * +1 ... +8       +1 ... +8      uplinks, by index
  * +9              +9, +10        what is not proxied */
 #ifndef GATEWAY_ROUTES_H
@@ -34,7 +34,8 @@ int routes_apply(struct routes *routes, const struct uplink *uplink);
 /* Puts back what somebody else may have removed. Where a rule is missing, all of the uplink's are
  * for a moment. */
 int routes_restore(struct routes *routes, const struct uplink *uplink);
-/* Interception: `fwmark MARK lookup TABLE`, and there `local default dev lo`; both families. */
+/* Interception: `fwmark MARK lookup TABLE`, and there `local default dev lo`; both families. To be
+ * called again when rules of others have come or gone: it stays in front of them. */
 int routes_intercept(struct routes *routes, bool on);
 /* From now on config's, which has the same tables and priorities. While interception is on, its
  * rules are added to those of the one before, which go by routes_forget() when the nftables table

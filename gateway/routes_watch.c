@@ -15,19 +15,19 @@ struct routes_watch {
 };
 
 /* The kernel names who has asked for a change, and 0 for what it has done itself. */
-static bool is_by_others(const struct routes_watch *w, const struct nlmsghdr *nlh)
-{
-    return nlh->nlmsg_pid != 0 && nlh->nlmsg_pid != routes_port(w->routes);
-}
-
 static int on_message(const struct nlmsghdr *nlh, void *arg)
 {
     const struct routes_watch *w = arg;
-    bool ours = (nlh->nlmsg_type == RTM_DELRULE && routes_is_our_rule(nlh)) ||
-                (nlh->nlmsg_type == RTM_DELROUTE && routes_is_our_route(nlh));
+    bool rule = nlh->nlmsg_type == RTM_NEWRULE || nlh->nlmsg_type == RTM_DELRULE;
+    bool ours = rule ? routes_is_our_rule(nlh)
+                     : nlh->nlmsg_type == RTM_DELROUTE && routes_is_our_route(nlh);
 
-    if (ours && is_by_others(w, nlh))
+    if (nlh->nlmsg_pid == routes_port(w->routes))
+        return MNL_CB_OK;
+    if (ours && nlh->nlmsg_type != RTM_NEWRULE && nlh->nlmsg_pid != 0)
         w->lost(w->arg, true);
+    else if (rule && !ours)
+        w->lost(w->arg, false);
     return MNL_CB_OK;
 }
 

@@ -1,7 +1,8 @@
 /* Notices when somebody else removes a rule or route of ours (ROUTES_PROTOCOL). systemd-networkd
  * does so with all that it has not made itself whenever it starts (networkd.conf(5),
  * ManageForeignRoutingPolicyRules=), and so do an administrator's `ip rule flush` and scripts that
- * set up a network from nothing. */
+ * set up a network from nothing. Likewise when a rule of others comes, perhaps in front of ours, or
+ * goes. */
 #ifndef GATEWAY_ROUTES_WATCH_H
 #define GATEWAY_ROUTES_WATCH_H
 
@@ -12,8 +13,8 @@
 
 struct routes_watch;
 
-/* Something of ours is gone, or (not seen) may be, for the kernel has dropped messages. May not
- * free the watch. What goes with its interface or address is not told: uplinks follow that. */
+/* Something of ours is gone, or (not seen) may be, or be in the wrong place; or the kernel has
+ * dropped messages. May not free the watch. What goes with its interface or address is not told: uplinks follow that. */
 typedef void routes_lost(void *arg, bool seen);
 
 /* routes must outlive it. Returns 0, or -errno. */

@@ -172,6 +172,37 @@ def test_another_program_removes_routes_and_rules():
         bond.wait_for_log("warning gateway: another program has removed routes or rules of ours")
 
 
+# As wg-quick does with `AllowedIPs = 0.0.0.0/0`. Rules without a priority come before all others; and
+# what it removes at the end, in a loop, are also some of ours.
+TAKE_EVERYTHING = """
+ip link add wg0 type bridge && ip link set wg0 up && ip addr add 10.99.0.2/32 dev wg0
+ip route add default dev wg0 table 51820
+ip rule add not fwmark 51820 table 51820
+ip rule add table main suppress_prefixlength 0
+"""
+LEAVE_EVERYTHING = """
+ip rule del table 51820
+while ip rule | grep -q "from all lookup main suppress_prefixlength 0"; do
+    ip rule del table main suppress_prefixlength 0
+done
+ip link del wg0
+"""
+
+
+def test_a_tunnel_takes_everything():
+    """All of the router's own traffic, that is. The LAN's connections stay with us; and when it is gone,
+    all is as before."""
+    with Lab() as lab, Bonded(lab) as bond:
+        before = ways(lab.router)
+        for _ in range(2):
+            lab.router.run(["sh", "-e", "-c", TAKE_EVERYTHING])
+            assert way_of(lab) == "bond"
+            lab.router.run(["sh", "-e", "-c", LEAVE_EVERYTHING])
+            wait_for(lambda: ways(lab.router) == before, 10, "all as before")
+            assert way_of(lab) == "bond"
+        assert bond.status()["flows"]["failed"] == 0
+
+
 # What hand-written firewalls for several uplinks begin with.
 RESTORE_MARKS = ("table inet other { chain c { type filter hook prerouting priority mangle; "
                  "meta mark set ct mark; }; }")

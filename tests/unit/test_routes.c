@@ -359,6 +359,36 @@ static void interception_on_and_off(void **state)
     teardown(&lab);
 }
 
+/* A rule without a priority comes before all that there are, as wg-quick's. */
+static void interception_stays_in_front(void **state)
+{
+    static const char v4[] = "203.0.113.1 from 10.0.0.7 iif lan mark 0x40000";
+    static const char v6[] = "2001:db8:9::1 from fd00::7 iif lan mark 0x40000";
+    struct lab lab;
+
+    setup(&lab);
+    assert_int_equal(routes_intercept(lab.routes, true), 0);
+    netns_run(
+        "ip rule add not fwmark 51820 table 51820 && ip rule add priority 2000 table 51820 && "
+        "ip route add default dev lte table 51820 && ip -6 rule add priority 990 table 51820 && "
+        "ip -6 route add default dev lte table 51820");
+    assert_false(leads(v4, "^local") || leads(v6, "^local"));
+    assert_int_equal(routes_intercept(lab.routes, true), 0);
+    assert_true(leads(v4, "^local") && leads(v6, "^local"));
+    assert_int_equal(count_ours(), 6);
+    netns_run("ip rule del priority 999 && ip -6 rule del priority 990");
+    assert_int_equal(routes_intercept(lab.routes, true), 0);
+    netns_run(
+        "ip rule | grep -q '^1000:.*lookup 7170' && ip -6 rule | grep -q '^1000:.*lookup 7170'");
+    assert_int_equal(count_ours(), 6);
+    netns_run("ip rule add priority 1 table 51820");
+    assert_int_equal(routes_intercept(lab.routes, true), 0);
+    assert_true(leads(v4, "^local") && leads(v6, "^local"));
+    assert_int_equal(routes_intercept(lab.routes, false), 0);
+    assert_int_equal(count_ours(), 0);
+    teardown(&lab);
+}
+
 /* The table marks packets as the old configuration asks until it has followed; from then on as the
  * new one asks. */
 static void another_configuration(void **state)
@@ -425,17 +455,25 @@ static void removes_all_of_ours_and_nothing_else(void **state)
     teardown(&lab);
 }
 
+struct losses {
+    int seen, suspected;
+};
+
 static void note_loss(void *arg, bool seen)
 {
-    assert_true(seen);
-    ++*(int *)arg;
+    struct losses *l = arg;
+
+    l->seen += seen;
+    l->suspected += !seen;
 }
 
-/* What has been told by now. */
-static int losses(struct event_base *base, const int *count)
+/* What has been told since the last time. */
+static struct losses losses(struct event_base *base, struct losses *all)
 {
     event_base_loop(base, EVLOOP_NONBLOCK);
-    return *count;
+    struct losses now = *all;
+    *all = (struct losses){0};
+    return now;
 }
 
 static void what_others_remove_is_noticed(void **state)
@@ -443,21 +481,44 @@ static void what_others_remove_is_noticed(void **state)
     struct lab lab;
     struct routes_watch *watch;
     struct event_base *base = event_base_new();
-    int count = 0;
+    struct losses all = {0}, now;
 
     setup(&lab);
-    assert_int_equal(routes_watch_new(&watch, base, lab.routes, note_loss, &count), 0);
+    assert_int_equal(routes_watch_new(&watch, base, lab.routes, note_loss, &all), 0);
     assert_int_equal(routes_apply(lab.routes, &lab.lte), 0);
     assert_int_equal(routes_intercept(lab.routes, true), 0);
     assert_int_equal(routes_intercept(lab.routes, false), 0);
-    netns_run("ip rule add from 10.9.9.9 table 7172 priority 1002 && "
-              "ip rule del from 10.9.9.9 table 7172 priority 1002 && "
-              "ip route add 10.77.0.0/16 dev lan && ip route del 10.77.0.0/16");
-    assert_int_equal(losses(base, &count), 0);
+    netns_run("ip route add 10.77.0.0/16 dev lan && ip route del 10.77.0.0/16 && "
+              "ip addr add 10.77.0.1/24 dev lan");
+    now = losses(base, &all);
+    assert_true(now.seen == 0 && now.suspected == 0);
     netns_run("ip -6 rule del priority 1002");
-    assert_int_equal(losses(base, &count), 1);
+    now = losses(base, &all);
+    assert_true(now.seen == 1 && now.suspected == 0);
     netns_run("ip route flush table 7172");
-    assert_true(losses(base, &count) > 1);
+    now = losses(base, &all);
+    assert_true(now.seen > 0 && now.suspected == 0);
+    routes_watch_free(watch);
+    event_base_free(base);
+    teardown(&lab);
+}
+
+static void what_may_have_pushed_ours_aside_is_noticed(void **state)
+{
+    static const char *const doings[] = {"ip rule add from 10.9.9.9 table 7172 priority 1002",
+                                         "ip rule del from 10.9.9.9 table 7172 priority 1002"};
+    struct lab lab;
+    struct routes_watch *watch;
+    struct event_base *base = event_base_new();
+    struct losses all = {0};
+
+    setup(&lab);
+    assert_int_equal(routes_watch_new(&watch, base, lab.routes, note_loss, &all), 0);
+    for (size_t i = 0; i < sizeof(doings) / sizeof(doings[0]); i++) {
+        netns_run("%s", doings[i]);
+        struct losses now = losses(base, &all);
+        assert_true(now.seen == 0 && now.suspected == 1);
+    }
     routes_watch_free(watch);
     event_base_free(base);
     teardown(&lab);
@@ -516,9 +577,11 @@ int main(void)
         cmocka_unit_test(follows_another_uplink_without_a_gap),
         cmocka_unit_test(the_followed_interface_goes),
         cmocka_unit_test(interception_on_and_off),
+        cmocka_unit_test(interception_stays_in_front),
         cmocka_unit_test(another_configuration),
         cmocka_unit_test(removes_all_of_ours_and_nothing_else),
         cmocka_unit_test(what_others_remove_is_noticed),
+        cmocka_unit_test(what_may_have_pushed_ours_aside_is_noticed),
         cmocka_unit_test(restores_what_is_missing),
         cmocka_unit_test(without_ipv6),
     };
