@@ -14,6 +14,16 @@ struct routes_watch {
     void *arg;
 };
 
+#define LOOPBACK_IFINDEX 1 /* in every namespace */
+
+/* Where lo goes, our routes to it do so silently. When it is back it gets its addresses. */
+static bool is_loopback_back(const struct nlmsghdr *nlh)
+{
+    const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(nlh);
+
+    return nlh->nlmsg_type == RTM_NEWADDR && ifa->ifa_index == LOOPBACK_IFINDEX;
+}
+
 /* The kernel names who has asked for a change, and 0 for what it has done itself. */
 static int on_message(const struct nlmsghdr *nlh, void *arg)
 {
@@ -26,7 +36,7 @@ static int on_message(const struct nlmsghdr *nlh, void *arg)
         return MNL_CB_OK;
     if (ours && nlh->nlmsg_type != RTM_NEWRULE && nlh->nlmsg_pid != 0)
         w->lost(w->arg, true);
-    else if (rule && !ours)
+    else if ((rule && !ours) || is_loopback_back(nlh))
         w->lost(w->arg, false);
     return MNL_CB_OK;
 }
@@ -41,8 +51,8 @@ static void on_lost(void *arg)
 int routes_watch_new(struct routes_watch **out, struct event_base *base,
                      const struct routes *routes, routes_lost *lost, void *arg)
 {
-    static const unsigned groups[] = {RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_ROUTE,
-                                      RTNLGRP_IPV6_ROUTE};
+    static const unsigned groups[] = {RTNLGRP_IPV4_RULE,  RTNLGRP_IPV6_RULE,   RTNLGRP_IPV4_ROUTE,
+                                      RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR};
     struct routes_watch *w = calloc(1, sizeof(*w));
 
     if (!w)

@@ -203,6 +203,22 @@ def test_a_tunnel_takes_everything():
         assert bond.status()["flows"]["failed"] == 0
 
 
+# `ifup -a` of OpenWrt, as far as its loopback network is concerned.
+RESTART_LOOPBACK = """
+ip addr flush dev lo; ip link set lo down; ip link set lo up
+"""
+
+
+def test_the_loopback_interface_is_restarted():
+    """TPROXY's packets are led there."""
+    with Lab() as lab, Bonded(lab) as bond:
+        before = ways(lab.router)
+        lab.router.run(["sh", "-e", "-c", RESTART_LOOPBACK])
+        wait_for(lambda: ways(lab.router) == before, 10, "all as before")
+        assert bond.status()["intercepting"]
+        assert way_of(lab) == "bond"
+
+
 # What hand-written firewalls for several uplinks begin with.
 RESTORE_MARKS = ("table inet other { chain c { type filter hook prerouting priority mangle; "
                  "meta mark set ct mark; }; }")

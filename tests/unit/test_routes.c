@@ -506,7 +506,9 @@ static void what_others_remove_is_noticed(void **state)
 static void what_may_have_pushed_ours_aside_is_noticed(void **state)
 {
     static const char *const doings[] = {"ip rule add from 10.9.9.9 table 7172 priority 1002",
-                                         "ip rule del from 10.9.9.9 table 7172 priority 1002"};
+                                         "ip rule del from 10.9.9.9 table 7172 priority 1002",
+                                         "ip link set lo down && ip link set lo up",
+                                         "ip addr add 127.0.0.2/8 dev lo"};
     struct lab lab;
     struct routes_watch *watch;
     struct event_base *base = event_base_new();
