@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #define SHARE 4       /* less than a quarter */
-#define NEAR_SHARE 12 /* and than a twelfth, where it is nearer */
+#define NEAR_SHARE 12 /* and than a twelfth, where it is not farther */
 #define HEADROOM 2    /* of one that was never full */
 #define LOSSY_PERMILLE 5u
 #define MSS_BITS (1448 * 8)
@@ -53,12 +53,15 @@ static uint64_t estimate(const struct worth *w, const struct worth_view *v)
     return more < limit ? more : limit;
 }
 
-/* The most that it may carry, as far as anybody knows; UINT64_MAX: any amount. */
+/* The most that it may carry, as far as anybody knows; UINT64_MAX: any amount. A TCP that begins
+ * loses packets of its own making, probes among them. */
 static uint64_t at_most(const struct worth *w, const struct worth_view *v)
 {
-    if (!w->was_full && w->busy_ms < (uint64_t)RAMP_TRIPS * v->min_rtt_us / 1000)
-        return limit_by_loss(v);
-    return estimate(w, v);
+    uint64_t limit = limit_by_loss(v);
+
+    if (w->was_full || w->busy_ms >= (uint64_t)RAMP_TRIPS * v->min_rtt_us / 1000)
+        return estimate(w, v);
+    return limit > w->peak_bps ? limit : w->peak_bps;
 }
 
 static void note(struct worth *w, const struct worth_view *v)
@@ -85,9 +88,8 @@ static bool is_outdone(const struct worth *w, const struct worth_view *v, const 
                        const struct worth_view *by_view)
 {
     uint64_t mine = at_most(w, v), theirs = estimate(by, by_view);
-    bool nearer = v->min_rtt_us < by_view->min_rtt_us / 4 * 3;
-
-    bool helps = nearer && theirs / NEAR_SHARE <= mine && v->loss_permille < LOSSY_PERMILLE;
+    bool farther = v->min_rtt_us > by_view->min_rtt_us / 4 * 5;
+    bool helps = !farther && theirs / NEAR_SHARE <= mine && v->loss_permille < LOSSY_PERMILLE;
 
     return mine && is_known(w, v, by_view) && theirs / SHARE > mine && !helps;
 }

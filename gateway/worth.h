@@ -3,15 +3,16 @@
  * path makes the whole slower than the best one alone. Measured (tests/bench/scenarios, every
  * uplink active), Mb/s: 56 alone, 15 with 2.3 at 100 ms beside it; 62, 28 with 4 at the same
  * distance; 11 with 1 % loss, 4 with 1.4 beside it; 16, 13 with one that loses 2 % at 98 ms. But 39
- * at 206 ms became 43 with 4 at 6 ms.
+ * at 206 ms became 43 with 4 at 6 ms; and, since what is under way is held to what the paths need
+ * (core/sendroom.h), 57 became 63.5 with 7.7 at the same distance behind a queue of 0.8 s.
  *
  * For each uplink what TCP could get out of it is estimated: at most 1.22 * MSS / (RTT *
  * sqrt(loss)) (Mathis et al. 1997), from what the probes measured; and at most the highest rate
  * seen there of late, or twice that where it was never full (gateway/capacity.h); there, as long as
  * it has not been busy for 20 round trips, nobody knows: TCP has just begun. And where it was not
  * full, loses nothing, and the other is not full either, nobody asks for more, and little is
- * carried for that reason alone: then nothing is known. One that gets less than a quarter of
- * another, and is not clearly nearer, or loses packets, is suspected.
+ * carried for that reason alone: then nothing is known. Suspected is one that gets less than a
+ * quarter of another, where it is farther or loses packets, else less than a twelfth.
  *
  * An estimate may be wrong by half, so it is tried: the suspect stands by, for 3 s or 20 round
  * trips of the other one, and goes on to do so unless it had added half of what it carried. Where
