@@ -325,6 +325,20 @@ static void grow_warm(struct session *s)
         session_close(s, END_WARM_LIMIT);
 }
 
+static void mind_silence(struct session *s)
+{
+    int fd = relay_far_fd(s->relay);
+    bool silent = relay_bytes_in(s->relay) == 0;
+
+    if (silent && !s->watched)
+        mptcp_watch_closely(fd);
+    else if (!silent && s->watched)
+        mptcp_tune(fd);
+    s->watched = silent;
+    if (silent)
+        session_set_deadline(s, SESSION_SILENCE_MS);
+}
+
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     struct session *s = arg;
@@ -349,8 +363,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     case SESSION_ENDING:
         session_close(s, END_NOT_CONNECTED);
         break;
-    case SESSION_DIALING: /* the dial has a deadline of its own */
     case SESSION_RELAYING:
+        mind_silence(s);
+        break;
+    case SESSION_DIALING: /* the dial has a deadline of its own */
     case SESSION_CLOSED:
     case SESSION_STATES:
         break;

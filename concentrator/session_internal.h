@@ -63,12 +63,17 @@ struct session {
     struct relay *relay;
     enum relay_end relay_end;
     uint64_t reported_in, reported_out; /* bytes the account knows of */
+    bool watched;                       /* closely: the gateway has said nothing since OPEN */
 };
 
 /* Timers that run at once, at most: of a session, with its dial and its relay; and beside them, of
  * the group and of what else runs in its thread. */
 #define TIMERS_PER_SESSION 4
 #define TIMERS_BESIDE 64
+/* A gateway whose uplink dies right after OPEN opens anew by another one, and its reset is lost
+ * with the first. Who has nothing to send would learn of it by keepalive, and keep the
+ * destination's connection for minutes. So whoever says nothing for so long is asked more often. */
+#define SESSION_SILENCE_MS 10000
 
 struct session_group {
     struct event_base *base;

@@ -96,6 +96,7 @@ static void start_relay(struct session *s, int fd)
     struct buffer *first = s->held;
     s->held = NULL;
     session_enter(s, SESSION_RELAYING);
+    session_set_deadline(s, SESSION_SILENCE_MS);
     relay_start_outward(s->relay);
     relay_start_inward(s->relay, first);
 }

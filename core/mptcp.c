@@ -17,6 +17,8 @@
 #define KEEPALIVE_IDLE_S 240
 #define KEEPALIVE_INTERVAL_S 15
 #define KEEPALIVE_PROBES 4
+#define CLOSE_IDLE_S 10
+#define CLOSE_INTERVAL_S 5
 
 /* A limit: what it holds is what has come and cannot be delivered yet. While a lost packet is sent
  * again, that is all that comes in a round trip, besides the one that is under way: two of 130 Mb/s
@@ -208,11 +210,21 @@ static void set_int(int fd, int level, int option, int value)
     setsockopt(fd, level, option, &value, sizeof(value));
 }
 
+static void keep_alive(int fd, int idle_s, int interval_s)
+{
+    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval_s);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+}
+
 void mptcp_tune(int fd)
 {
     set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
-    set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
-    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+    keep_alive(fd, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S);
+}
+
+void mptcp_watch_closely(int fd)
+{
+    keep_alive(fd, CLOSE_IDLE_S, CLOSE_INTERVAL_S);
 }

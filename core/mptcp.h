@@ -61,5 +61,7 @@ void mptcp_reset(int fd);
 
 /* TCP_NODELAY, SO_KEEPALIVE and its times where the kernel takes them. Never fails. */
 void mptcp_tune(int fd);
+/* Until that is called again: that the other end is gone is found within half a minute. */
+void mptcp_watch_closely(int fd);
 
 #endif

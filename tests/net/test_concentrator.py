@@ -3,6 +3,7 @@ namespace of its own. Destinations are on loopback, so the configuration allows 
 else is in use there stays denied, as everywhere."""
 import contextlib
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -110,6 +111,28 @@ def test_early_end_of_a_plain_client_is_a_half_close(conc):
             server.sendall(b"answer")
         assert gateway.read_record() == (p.OPENED, b"\0")
         assert gateway.read_exactly(6) == b"answer"
+
+
+def keepalive_timer(port):
+    """When the concentrator asks whether the gateway at this port is still there; s. 0: another timer
+    comes first."""
+    shown = subprocess.run(["ss", "-Htno", f"dport = :{port}"], stdout=subprocess.PIPE, text=True,
+                           check=True).stdout
+    found = re.search(r"timer:\(keepalive,([\d.]+)(sec|ms|min)", shown)
+    return float(found[1]) * {"ms": 0.001, "sec": 1, "min": 60}[found[2]] if found else 0
+
+
+def test_a_gateway_that_says_nothing_is_asked_soon(conc):
+    """Its uplink may have died with what it said last. One that has spoken may be silent for long."""
+    with destination() as listening, conc.welcomed() as gateway:
+        assert gateway.open("127.0.0.1", port_of(listening)) == 0
+        port = gateway.sock.getsockname()[1]
+        wait_for(lambda: keepalive_timer(port) > 60, "an idle connection")
+        wait_for(lambda: 0 < keepalive_timer(port) <= 10, "a closer watch", 30)
+        gateway.send_data(b"hello")
+        with accept(listening) as far:
+            assert recv_exactly(far, 5) == b"hello"
+            wait_for(lambda: keepalive_timer(port) > 60, "an end of that", 30)
 
 
 def test_a_reset_of_the_destination_arrives_as_reset(conc):
