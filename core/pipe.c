@@ -327,7 +327,8 @@ static enum pipe_result fill(struct turn *t)
     return PIPE_GO;
 }
 
-/* All that had come is out: now the end itself. */
+/* All that had come is out: now the end itself. Where FIN tells it, the connection stays open: one
+ * of MPTCP that has begun to end takes in no subflow any more, and is closed with its last one. */
 static enum pipe_result finish(struct turn *t)
 {
     struct pipe *p = t->pipe;
@@ -343,7 +344,8 @@ static enum pipe_result finish(struct turn *t)
         p->cipher = NULL;
         return PIPE_GO;
     }
-    shutdown(p->sink, SHUT_WR);
+    if (p->kind != PIPE_SEAL || p->stage == PIPE_RESETTING)
+        shutdown(p->sink, SHUT_WR);
     p->stage = PIPE_ENDED;
     pipe_release(p);
     return PIPE_DONE;

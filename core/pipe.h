@@ -25,7 +25,7 @@ enum pipe_stage {
 enum pipe_result {
     PIPE_WANT_READ,
     PIPE_WANT_WRITE,
-    PIPE_DONE,         /* ended in order; the sink's write side is shut down */
+    PIPE_DONE,         /* ended in order: FIN is out, or the sink's write side is shut down */
     PIPE_SOURCE_RESET, /* reading failed: the source's connection is gone */
     PIPE_SINK_RESET,   /* writing failed: the sink's is */
     PIPE_PEER_RESET,   /* RESET came; what was before it is out, or the sink does not take it */

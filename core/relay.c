@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -274,20 +275,29 @@ static bool is_closed(int fd)
     return getpeername(fd, (struct sockaddr *)&peer, &len) == -1 && errno == ENOTCONN;
 }
 
-/* What tells far that all has come: a record, and the FIN. Where it alone is outstanding when the
+static bool is_sealed(const struct relay *r)
+{
+    return r->outward.pipe.kind == PIPE_SEAL;
+}
+
+/* What tells far that all has come: a record, or the FIN. Where it alone is outstanding when the
  * connection is no more, it has come, as a rule: only its acknowledgement was lost. */
 static int last_word(const struct relay *r)
 {
-    return r->outward.pipe.kind == PIPE_SEAL ? RECORD_OVERHEAD + 1 : 1;
+    return is_sealed(r) ? RECORD_OVERHEAD : 1;
 }
 
-/* One byte may be outstanding: the FIN itself, whose loss costs nobody any data. */
-static bool is_delivered(const struct relay *r)
+/* One byte may be outstanding, here as well: the FIN itself, whose loss costs nobody any data. */
+static bool is_far_delivered(const struct relay *r)
 {
     int far = unsent_bytes(r->far_fd);
 
-    return unsent_bytes(r->near_fd) <= 1 &&
-           (far <= 1 || (far <= last_word(r) && is_closed(r->far_fd)));
+    return far <= !is_sealed(r) || (far <= last_word(r) && is_closed(r->far_fd));
+}
+
+static bool is_delivered(const struct relay *r)
+{
+    return unsent_bytes(r->near_fd) <= 1 && is_far_delivered(r);
 }
 
 static bool is_truncated(const struct relay *r)
@@ -629,8 +639,12 @@ static bool is_idle(struct relay *r, uint64_t now_ms)
     return now_ms - r->last_active_ms > limit;
 }
 
+/* Far is left as soon as it has all: it does not wait for a slow near, and how it ends is of no
+ * interest any more. */
 static void linger_on(struct relay *r, uint64_t now_ms)
 {
+    if (is_far_delivered(r))
+        end_socket(r, &r->far_fd, true);
     if (socket_error(r->near_fd))
         finish(r, RELAY_END_NEAR_RESET);
     else if (socket_error(r->far_fd) || is_truncated(r))
@@ -651,6 +665,16 @@ static void on_linger(evutil_socket_t fd, short what, void *arg)
         event_add(g->linger, &linger_interval);
 }
 
+/* Far has had our FIN, and has left; here some of what it said before still waits for near. Its
+ * kernel waits for our end, and after a minute it would reset the connection. */
+static void answer_end(const struct relay *r)
+{
+    struct pollfd far = {.fd = r->far_fd, .events = POLLRDHUP};
+
+    if (is_sealed(r) && r->outward.pipe.stage == PIPE_ENDED && poll(&far, 1, 0) == 1)
+        shutdown(r->far_fd, SHUT_WR);
+}
+
 static void sweep(evutil_socket_t fd, short what, void *arg)
 {
     struct relay_group *g = arg;
@@ -659,8 +683,10 @@ static void sweep(evutil_socket_t fd, short what, void *arg)
     list_each(node, &g->relays)
     {
         struct relay *r = list_entry(node, struct relay, node);
-        /* One that resets has its own deadline. */
-        if (r->state == RELAY_RUNNING && is_idle(r, now_ms))
+        if (r->state != RELAY_RUNNING) /* one that resets has its own deadline */
+            continue;
+        answer_end(r);
+        if (is_idle(r, now_ms))
             finish(r, RELAY_END_IDLE);
     }
 }

@@ -878,11 +878,13 @@ static void ping_behind_our_fin_does_no_harm(void **state)
     far_end_say(&w.far, RECORD_PING, "abcdefgh", 8);
     half_say_data(&w, 100);
     UNTIL(&w, w.client.received == 100);
-    assert_false(half_hear_past_data(&w, &bytes, &record));
-    assert_true(w.far.ended && bytes == 0);
+    until_still(&w);
+    assert_false(far_end_hear(&w.far, &record) || w.far.ended);
     far_end_say(&w.far, RECORD_FIN, NULL, 0);
     UNTIL(&w, all_ended(&w) && w.client.heard_end);
     assert_int_equal(w.relays[0].why, RELAY_END_DONE);
+    assert_false(half_hear_past_data(&w, &bytes, &record));
+    assert_true(w.far.ended && bytes == 0);
     world_end(&w);
 }
 
@@ -1076,6 +1078,67 @@ static void the_last_byte_has_a_limit(void **state)
     world_end(&w);
 }
 
+/* Sealed, and far has all: it is left, and its end does not touch what waits for the client. */
+static void the_last_byte_does_not_wait_with_far(void **state)
+{
+    struct world w;
+    struct record record;
+    int queue = 1 << 20;
+
+    world_new(&w, HALF, PAIR_TCP, PAIR_TCP, &no_limits);
+    assert_int_equal(setsockopt(w.near_fd, SOL_SOCKET, SO_SNDBUFFORCE, &queue, sizeof(queue)), 0);
+    start_relay(&w.relays[0]);
+    w.client.appetite = 0;
+    w.client.ends = true;
+    for (int i = 0; i < 40; i++) {
+        half_say_data(&w, 10000);
+        turn(&w);
+    }
+    far_end_say(&w.far, RECORD_FIN, NULL, 0);
+    half_hear(&w, RECORD_FIN, &record);
+    UNTIL(&w, !far_end_hear(&w.far, &record) && w.far.ended);
+    mptcp_reset(w.far.fd);
+    w.far.fd = -1;
+    until_still(&w);
+    assert_false(w.relays[0].ended);
+    w.client.appetite = 1 << 20;
+    UNTIL(&w, all_ended(&w) && w.client.heard_end);
+    assert_int_equal(w.relays[0].why, RELAY_END_DONE);
+    assert_true(w.client.received == w.server.sent);
+    world_end(&w);
+}
+
+/* Far has had our FIN, has said all, and closes: its kernel hears our end, too, although the client
+ * is slow and much still waits to be read. */
+static void far_is_answered_before_the_last_byte(void **state)
+{
+    static const struct relay_limits limits = {.idle_ms = 3600000, .half_closed_ms = 4000};
+    struct world w;
+    struct record record;
+
+    world_new(&w, HALF, PAIR_TCP, PAIR_TCP, &limits);
+    start_relay(&w.relays[0]);
+    w.client.appetite = 0;
+    w.client.ends = true;
+    half_hear(&w, RECORD_FIN, &record);
+    while (buffers_used(&w, 0) == 0) {
+        half_say_data(&w, RECORD_PAYLOAD_MAX);
+        turn(&w);
+    }
+    half_say_data(&w, 1000);
+    far_end_say(&w.far, RECORD_FIN, NULL, 0);
+    until_still(&w);
+    assert_false(far_end_hear(&w.far, &record) || w.far.ended);
+    shutdown(w.far.fd, SHUT_WR);
+    UNTIL(&w, !far_end_hear(&w.far, &record) && w.far.ended);
+    assert_int_equal(buffers_used(&w, 0), 1);
+    w.client.appetite = 1 << 20;
+    UNTIL(&w, all_ended(&w) && w.client.heard_end);
+    assert_int_equal(w.relays[0].why, RELAY_END_DONE);
+    assert_true(w.client.received == w.server.sent);
+    world_end(&w);
+}
+
 static void freed_while_lingering(void **state)
 {
     struct world w;
@@ -1129,6 +1192,20 @@ static void a_half_closed_connection_is_lost(void **state)
     }
 }
 
+/* Sealed, FIN tells the end of a direction, and the connection has not begun to end: it waits for
+ * another path. */
+static void a_sealed_connection_outlives_its_last_path(void **state)
+{
+    struct world w;
+
+    world_start(&w, SEALED, PAIR_TCP, PAIR_MPTCP);
+    have_ended(&w, &w.client, &w.server);
+    lose_far_connection(&w);
+    until_still(&w);
+    assert_false(w.relays[0].ended || w.relays[1].ended);
+    world_end(&w);
+}
+
 /* Both directions have ended, but some of what was sent will never be acknowledged. */
 static void the_rest_has_no_connection(void **state)
 {
@@ -1170,6 +1247,7 @@ static void the_last_word_has_no_connection(void **state)
     for (int i = 0; i < 40; i++)
         half_say_data(&w, 10000);
     far_end_say(&w.far, RECORD_FIN, NULL, 0);
+    shutdown(w.far.fd, SHUT_WR);
     UNTIL(&w, relay_bytes_in(w.relays[0].relay) == w.server.sent);
     until_still(&w);
     netns_run("nft 'table ip t { chain out { type filter hook output priority 0;"
@@ -1449,8 +1527,11 @@ int main(void)
         cmocka_unit_test(a_reset_is_noticed_before_the_last_byte),
         cmocka_unit_test(the_last_byte_arrives_without_its_sender),
         cmocka_unit_test(the_last_byte_has_a_limit),
+        cmocka_unit_test(the_last_byte_does_not_wait_with_far),
+        cmocka_unit_test(far_is_answered_before_the_last_byte),
         cmocka_unit_test(freed_while_lingering),
         cmocka_unit_test(a_half_closed_connection_is_lost),
+        cmocka_unit_test(a_sealed_connection_outlives_its_last_path),
         cmocka_unit_test(the_rest_has_no_connection),
         cmocka_unit_test(the_last_word_has_no_connection),
         cmocka_unit_test(tells_of_growth),
