@@ -108,21 +108,22 @@ static enum open_mode decide_mode(const struct flow *f, const uint8_t *first, si
     }
 }
 
-/* What travelled with OPEN has arrived for good (no challenge can ask for it again): out of the
- * client's socket with it. */
-static void consume_early(struct flow *f)
+/* What travelled with OPEN has arrived for good (nothing can ask for it again): out of the client's
+ * socket with it. False: the client is gone. */
+static bool consume_early(struct flow *f)
 {
     /* MSG_TRUNC writes nothing here, but the address sanitizer cannot know. */
     uint8_t unused[GREETING_EARLY_MAX];
 
-    if (f->early_len > 0 && recv(f->client_fd, unused, f->early_len, MSG_TRUNC) < 0)
-        flow_close(f, "client-reset", false);
+    if (f->early_len == 0 || recv(f->client_fd, unused, f->early_len, MSG_TRUNC) > 0)
+        return true;
+    flow_close(f, "client-reset", false);
+    return false;
 }
 
 static void open_trunk(struct flow *f)
 {
     uint8_t early[GREETING_EARLY_MAX];
-    bool welcomed = trunk_is_welcomed(f->trunk);
     ssize_t n = recv(f->client_fd, early, sizeof(early), MSG_PEEK | MSG_DONTWAIT);
 
     if (n == -1 && errno != EAGAIN && errno != EINTR) {
@@ -138,8 +139,6 @@ static void open_trunk(struct flow *f)
     if (trunk_open(f->trunk, f->mode, &f->key.destination, early, f->early_len,
                    is_harmless(early, f->early_len)) < 0)
         flow_close(f, "no-memory", true);
-    else if (welcomed)
-        consume_early(f);
 }
 
 static void open_when_ready(struct flow *f)
@@ -166,9 +165,7 @@ static void on_welcomed(void *arg)
 {
     struct flow *f = arg;
 
-    if (f->state == FLOW_GREETING)
-        consume_early(f);
-    else if (f->state == FLOW_CHOOSING)
+    if (f->state == FLOW_CHOOSING)
         open_when_ready(f);
 }
 
@@ -220,6 +217,8 @@ static void on_opened(void *arg)
     struct relay_setup setup = {
         .near_fd = f->client_fd, .ended = on_relay_ended, .grown = on_grown, .arg = f};
 
+    if (!consume_early(f))
+        return;
     setup.far_fd = trunk_take(f->trunk, &setup.seal, &setup.open);
     if (f->mode == OPEN_PLAIN) {
         record_cipher_free(setup.seal);

@@ -62,6 +62,7 @@ struct trunk {
     struct buffer *flight;
     struct paths *paths;
     bool challenged, asks_token, asks_mptcp;
+    bool has_waited;           /* before it was opened */
     bool repeatable;           /* what was opened may be opened twice */
     struct gauge *starting_on; /* where it counts as starting, or NULL */
     struct gauge *plain_on;    /* likewise, as plain TCP */
@@ -308,6 +309,7 @@ static void welcomed(struct trunk *t)
         dial_anew(t);
         return;
     }
+    t->challenged = false;
     t->station->welcomed_ms = clock_now_ms();
     gauge_welcomed(&t->context->gauges->of[t->first_uplink], t->station->welcomed_ms);
     t->station->probe_port = t->greeting->reply.probe_port;
@@ -390,6 +392,21 @@ static enum trunk_failure why_closed(const struct trunk *t)
     return clock_now_ms() - t->connected_ms < REJECTED_AFTER_MS ? TRUNK_HUNG_UP : TRUNK_REJECTED;
 }
 
+/* One that has waited may have been ended while OPEN was on its way to it, by its idle limit, say.
+ * Where it ends in order, the destination has heard nothing: OPENED would have come before. */
+static bool was_missed(const struct trunk *t, bool in_order)
+{
+    return t->state == TRUNK_OPENING && t->has_waited && (in_order || t->repeatable);
+}
+
+static void ended(struct trunk *t, int error)
+{
+    if (was_missed(t, error == 0))
+        dial_anew(t);
+    else
+        fail(t, why_closed(t), error);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct trunk *t = arg;
@@ -403,7 +420,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         if (n == -1 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {
-            fail(t, why_closed(t), n == 0 ? 0 : errno);
+            ended(t, n == 0 ? 0 : errno);
             return;
         }
         take_verdict(t, greeting_read(t->greeting, (size_t)n));
@@ -803,6 +820,7 @@ int trunk_open(struct trunk *t, enum open_mode mode, const struct addr *destinat
         return err;
     starts(t);
     t->repeatable = repeatable;
+    t->has_waited = t->state == TRUNK_WARM;
     if (t->state == TRUNK_WARM)
         set_timer(t->deadline, OPENED_PATIENCE_MS);
     t->state = t->state == TRUNK_WARM ? TRUNK_OPENING : TRUNK_GREETING_OPENING;

@@ -49,8 +49,9 @@ struct trunk;
  * comes; the owner frees the trunk later, from outside any callback of it. */
 struct trunk_events {
     /* HELLO is written: an OPEN may follow at once, by trunk_open(). Comes again when a challenge
-     * made it start anew, or its uplink died, or strips MPTCP: what was opened must be opened
-     * again, unless it is not repeatable. That the trunk itself says again. */
+     * made it start anew, or its uplink died, or strips MPTCP, or it had ended while it waited:
+     * what was opened must be opened again. What is not repeatable the trunk itself says again
+     * where an uplink has died. */
     void (*connected)(void *arg);
     void (*welcomed)(void *arg);
     void (*opened)(void *arg); /* OPENED 0: the relay may take over */
