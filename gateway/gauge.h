@@ -30,6 +30,7 @@ struct gauge {
     uint64_t outlived_us; /* the death, or refusal (when it began), a welcome has belied; 0: none */
     uint32_t starting;    /* trunks that dial there, or carry the first bytes of a flow */
     enum mptcp_truth mptcp;
+    bool lost_mptcp;       /* the last connection there fell back, perhaps by losses alone */
     bool strips_late;      /* only behind the handshake: trunks are dialled without MPTCP there */
     uint32_t failed_joins; /* in a row, of all connections */
     uint32_t plain;        /* connections over plain TCP that run there, and are not quiet */

@@ -280,6 +280,28 @@ static void challenged(struct trunk *t)
     start_dialling(t);
 }
 
+static bool read_tcp_info(const struct trunk *t, struct tcp_info *info)
+{
+    socklen_t len = sizeof(*info);
+
+    return getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
+}
+
+/* Losses make a kernel fall back, too: of the SYN, or of all that proves MPTCP behind it. Where
+ * something had to be sent again, that is no sign of a box, but the second time in a row. */
+static void note_plain(struct trunk *t, bool late)
+{
+    struct gauge *gauge = &t->context->gauges->of[t->first_uplink];
+    struct tcp_info info;
+    bool lossy = read_tcp_info(t, &info) && info.tcpi_total_retrans > 0;
+
+    gauge->lost_mptcp = lossy && !gauge->lost_mptcp;
+    if (gauge->lost_mptcp)
+        return;
+    gauge->mptcp = MPTCP_STRIPPED;
+    gauge->strips_late = gauge->strips_late || late;
+}
+
 /* A handshake proves little: some boxes strip what follows. Each kernel goes on by plain TCP as
  * soon as it notices; but until then it sends again what the other does not acknowledge in MPTCP's
  * way, and has in its stream already. Returns whether that has befallen this connection. */
@@ -292,11 +314,10 @@ static bool falls_back(struct trunk *t)
         paths_free(t->paths);
         t->paths = NULL;
         t->is_mptcp = t->asks_mptcp = false;
-        gauge->mptcp = MPTCP_STRIPPED;
-        gauge->strips_late = true;
+        note_plain(t, true);
     } else if (t->is_mptcp) {
         gauge->mptcp = MPTCP_OK;
-        gauge->strips_late = false;
+        gauge->strips_late = gauge->lost_mptcp = false;
     }
     return falls;
 }
@@ -431,13 +452,11 @@ static void note_gauges(struct trunk *t)
 {
     struct gauge *gauge = &t->context->gauges->of[t->first_uplink];
     struct tcp_info info;
-    socklen_t len = sizeof(info);
 
     if (!t->is_mptcp)
-        gauge->mptcp = MPTCP_STRIPPED;
+        note_plain(t, false);
     /* A retransmitted SYN says nothing of the round trip (Karn). */
-    if (getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_rtt > 0 &&
-        info.tcpi_total_retrans == 0)
+    if (read_tcp_info(t, &info) && info.tcpi_rtt > 0 && info.tcpi_total_retrans == 0)
         gauge_rtt(gauge, info.tcpi_rtt);
 }
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+
 import pytest
 
 import protocol as p
-from bonded import PORT, Bonded, Lab, wait_for
-from test_healing import CLIENT_HELLO, WORD
-from traffic import SLACK, connect, read
+from bonded import PORT, Bonded, Lab, Uplink, kernel_counter, wait_for
+from test_healing import CLIENT_HELLO, WORD, wait_until_all_up
+from traffic import SLACK, Server, connect, read
 
 
 class Station:
@@ -86,3 +87,33 @@ def test_a_connection_that_waited_has_just_ended(in_order, said, answered):
                 with pytest.raises(ConnectionResetError):
                     read(client, 1)
         assert station.heard == ([said] if answered else [])
+
+
+# Of what proves MPTCP behind the SYN, so many bytes are lost: the handshake's end, and two segments.
+LOSSES = ("table inet lossy {{ chain c {{ type filter hook forward priority 0;\n"
+          "ip saddr {} tcp dport {} tcp flags & syn == 0 tcp option mptcp subtype 0"
+          " quota until 3100 bytes drop\n}}\n}}\n")
+
+
+def test_an_uplink_that_loses_packets_does_not_strip():
+    """A burst is lost behind a handshake, so both kernels fall back to plain TCP. That flow works, and
+    the next one has all uplinks again: no box has been at work."""
+    def hear(connection: socket.socket) -> None:
+        connection.sendall(read(connection, 14000)[:6])
+        read(connection, 1)
+
+    alone = 'rules = ({ name = "alone"; scheduler = "failover"; });\n'
+    uplinks = [Uplink(name, down=50, up=50, delay=30) for name in ("dsl", "lte")]
+    with Lab(uplinks) as lab, Bonded(lab, alone) as bond, \
+            Server(lab.destinations[0], hear) as server:
+        wait_until_all_up(bond)
+        wait_for(lambda: bond.uplink("dsl")["mptcp"] == "ok", 20, "notice of MPTCP")
+        lab.internet.run(["nft", "-f", "-"], input=LOSSES.format(lab.uplink("dsl").address, PORT))
+        for is_mptcp in False, True:
+            with connect(lab.client, lab.destinations[0].address, server.port) as client:
+                client.sendall(b"answer" + bytes(13994))
+                assert read(client, 6) == b"answer"
+                assert bond.flow()["mptcp"] == is_mptcp
+                assert bond.uplink("dsl")["mptcp"] == "ok"
+            bond.wait_until_over()
+        assert kernel_counter(lab.vps, "MPCapableFallbackACK") == 1
