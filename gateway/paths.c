@@ -452,6 +452,19 @@ static void expire_joins(struct paths *p, uint64_t now_ms)
     }
 }
 
+/* One is to be given up, perhaps: those that are to carry on must be there. Of a connection that
+ * has begun to end the kernel does not tell which it loses. */
+static bool is_in_need(const struct paths *p)
+{
+    bool in_need = false;
+
+    for (size_t i = 0; i < p->count; i++)
+        in_need = in_need || !is_sound(p, &p->list[i]);
+    return in_need && p->count > 1;
+}
+
+static void catch_up(struct paths *p);
+
 /* Brings the connection's subflows to what its roles and the uplinks ask for, with as few commands
  * as that takes. Returns in how many ms to look again; 0: nothing is missing. */
 static uint32_t settle(struct paths *p)
@@ -461,6 +474,8 @@ static uint32_t settle(struct paths *p)
     if (!p->joinable)
         return 0;
     expire_joins(p, now_ms);
+    if (is_in_need(p))
+        catch_up(p);
     uint32_t again_ms = settle_existing(p, now_ms); /* first: what is dropped heals */
     for (uint32_t u = 0; u < uplinks_count(p->registry->uplinks); u++) {
         const struct addr *from = wanted_address(p, u);
@@ -638,7 +653,6 @@ static void catch_up(struct paths *p)
         catch_up_path(p, &p->list[i], find_subflow(p, &p->list[i], subflows, n));
         i += p->count == before;
     }
-    settle_and_watch(p);
 }
 
 /* Behind the events that were not dropped, which are older. */
@@ -648,7 +662,12 @@ static void on_catch_up(evutil_socket_t fd, short what, void *arg)
 
     log_warning("paths", "the kernel has dropped MPTCP events: each connection is asked instead");
     for (size_t i = 0; i < BUCKETS; i++) {
-        list_each(node, &r->buckets[i]) catch_up(list_entry(node, struct paths, node));
+        list_each(node, &r->buckets[i])
+        {
+            struct paths *p = list_entry(node, struct paths, node);
+            catch_up(p);
+            settle_and_watch(p);
+        }
     }
 }
 

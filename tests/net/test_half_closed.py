@@ -6,7 +6,8 @@ from __future__ import annotations
 import threading
 
 from bonded import Bonded, Lab, Uplink, wait_for
-from test_healing import carried, wait_for_state, wait_until_all_up
+from test_healing import (carried, port_of_subflow, reset_by_the_far_end, wait_for_state,
+                          wait_until_all_up)
 from test_uplinks import wait_for_use
 from traffic import SLACK, Background, Counter, offer_all, pair, take
 
@@ -50,4 +51,22 @@ def test_uplinks_come_back_one_after_the_other():
             uplink.drop(None)
             wait_for(lambda: carried(bond, uplink.name) > 300_000, 5 * SLACK,
                      f"use of {uplink.name} again")
+        answer.finish()
+
+
+def test_a_path_that_has_ended_is_not_counted_on():
+    """Plain, the connection itself has begun to end: the kernel does not tell of paths that it loses
+    then, and takes no others. One that falls silent may be the last, and is not given up."""
+    with Lab(UPLINKS) as lab, Bonded(lab, 'encryption = "never";\n', fast=True) as bond:
+        wait_until_all_up(bond)
+        answer = Answer(lab)
+        for uplink in lab.uplinks:
+            wait_for_use(bond, uplink.name, 20)
+        dsl, lte = lab.uplinks
+        reset_by_the_far_end(lab, dsl, port_of_subflow(lab, dsl))
+        answer.wait_for(100_000)
+        lte.drop("both")
+        wait_for_state(bond, "lte", "dead", 5 * SLACK)
+        lte.drop(None)
+        answer.wait_for(500_000)
         answer.finish()
