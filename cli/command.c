@@ -13,10 +13,10 @@
 const struct command_option command_common_options[] = {
     {'h', "help", NULL, "this text"},
     {'V', "version", NULL, "the version"},
-    {0, NULL, NULL, NULL},
+    {0, "", NULL, NULL},
 };
 
-static const struct command_option no_options[] = {{0, NULL, NULL, NULL}};
+static const struct command_option no_options[] = {{0, "", NULL, NULL}};
 
 static const struct command_option *options_of(const struct command *command)
 {
@@ -50,7 +50,7 @@ static int label_width(const struct command_option *option)
 
 static int widest(const struct command_option *option, int width)
 {
-    for (; option->name; option++) {
+    for (; option->name[0]; option++) {
         if (label_width(option) > width)
             width = label_width(option);
     }
@@ -59,7 +59,7 @@ static int widest(const struct command_option *option, int width)
 
 static void print_options(const struct command_option *option, int width)
 {
-    for (; option->name; option++) {
+    for (; option->name[0]; option++) {
         char label[LABEL_TEXT];
         command_show_option(option, label, sizeof(label));
         printf("  %s%-*s  ", has_letter(option) ? "" : "    ",
@@ -76,7 +76,7 @@ static void print_options(const struct command_option *option, int width)
 static void print_usage(const struct command *command)
 {
     printf("Usage: bondway %s", command->name);
-    for (const struct command_option *o = options_of(command); o->name; o++) {
+    for (const struct command_option *o = options_of(command); o->name[0]; o++) {
         if (has_letter(o))
             printf(" [-%c%s%s]", o->value, o->argument ? " " : "", o->argument ? o->argument : "");
         else
@@ -134,7 +134,7 @@ struct tables {
 
 static void add_options(struct tables *t, const struct command_option *option)
 {
-    for (; option->name && t->n_names < COMMAND_OPTIONS_MAX; option++) {
+    for (; option->name[0] && t->n_names < COMMAND_OPTIONS_MAX; option++) {
         t->names[t->n_names++] = (struct option){
             option->name, option->argument ? required_argument : no_argument, NULL, option->value};
         if (has_letter(option))

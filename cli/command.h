@@ -9,10 +9,10 @@
 
 enum exit_code { EXIT_WELL = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_DEGRADED = 3 };
 
-/* A table of these ends with a NULL name. */
+/* A table of these ends with an empty name. */
 struct command_option {
     int value;            /* what command_next_option() returns: its letter, or from 256 on */
-    const char *name;     /* without the "--" */
+    char name[12];        /* without the "--" */
     const char *argument; /* "FILE", "PATH": what stands behind it; NULL: nothing */
     const char *help;     /* may have several lines */
 };

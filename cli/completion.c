@@ -14,7 +14,7 @@ static bool names_file(const struct command_option *option)
 
 static void bash_words(const struct command_option *option, FILE *out)
 {
-    for (; option && option->name; option++) {
+    for (; option && option->name[0]; option++) {
         if (option->value < 256)
             fprintf(out, " -%c", option->value);
         fprintf(out, " --%s", option->name);
@@ -27,7 +27,7 @@ static void bash_case(const struct command *command, FILE *out)
     bash_words(command->options, out);
     bash_words(command_common_options, out);
     fprintf(out, "\"\n        files=\"");
-    for (const struct command_option *o = command->options; o && o->name; o++) {
+    for (const struct command_option *o = command->options; o && o->name[0]; o++) {
         if (names_file(o) && o->value < 256)
             fprintf(out, " -%c", o->value);
         if (names_file(o))
@@ -99,9 +99,9 @@ static void zsh_option(const struct command_option *option, FILE *out)
 static void zsh_case(const struct command *command, FILE *out)
 {
     fprintf(out, "    %s)\n        _arguments", command->name);
-    for (const struct command_option *o = command->options; o && o->name; o++)
+    for (const struct command_option *o = command->options; o && o->name[0]; o++)
         zsh_option(o, out);
-    for (const struct command_option *o = command_common_options; o->name; o++)
+    for (const struct command_option *o = command_common_options; o->name[0]; o++)
         zsh_option(o, out);
     fputs("\n        ;;\n", out);
 }

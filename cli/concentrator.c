@@ -93,7 +93,7 @@ static const struct command_option options[] = {
     SERVE_OPTIONS(CONFIG),
     {SERVE_TAKE_OVER, "take-over", NULL,
      "take the place of the one that runs, whose flows go on to their end"},
-    {0, NULL, NULL, NULL}};
+    {0, "", NULL, NULL}};
 
 static int run(int argc, char **argv)
 {

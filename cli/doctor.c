@@ -101,7 +101,7 @@ static const struct command_option options[] = {
      "default /etc/bondway/gateway.conf, or else\n"
      "/etc/bondway/concentrator.conf"},
     {LONG_JSON, "json", NULL, "the findings as one JSON document"},
-    {0, NULL, NULL, NULL},
+    {0, "", NULL, NULL},
 };
 
 static int run(int argc, char **argv)

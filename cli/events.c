@@ -257,7 +257,7 @@ static const struct command_option options[] = {
     {LONG_JSON, "json", NULL, "one JSON object a line"},
     {'f', "follow", NULL, "and every further change, until interrupted"},
     VIEW_SOCKET_OPTION(LONG_SOCKET),
-    {0, NULL, NULL, NULL},
+    {0, "", NULL, NULL},
 };
 
 const struct command events_command = {

@@ -84,7 +84,7 @@ const struct role role_gateway = {
     .run = gateway_run,
 };
 
-static const struct command_option options[] = {SERVE_OPTIONS(CONFIG), {0, NULL, NULL, NULL}};
+static const struct command_option options[] = {SERVE_OPTIONS(CONFIG), {0, "", NULL, NULL}};
 
 static int run(int argc, char **argv)
 {

@@ -492,7 +492,7 @@ static const struct command_option options[] = {
     {LONG_RETIRE, "retire", NULL,
      "then: the old one ends, and with it the flows that it\n"
      "began. Not before the gateway has used the new one"},
-    {0, NULL, NULL, NULL},
+    {0, "", NULL, NULL},
 };
 
 static void take_option(struct invitation *v, int option)

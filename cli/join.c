@@ -432,7 +432,7 @@ static const struct command_option options[] = {
      "route"},
     {LONG_FORCE, "force", NULL, "replace what is there under that name, or with that address"},
     {LONG_NO_CHECK, "no-check", NULL, "do not look whether it works"},
-    {0, NULL, NULL, NULL},
+    {0, "", NULL, NULL},
 };
 
 static bool add_name(struct names *names, const char *name)

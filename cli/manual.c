@@ -112,7 +112,7 @@ static void write_command(const struct command *command, FILE *out)
     fprintf(out, ".SS bondway %s%s%s%s\n", command->name, command->options ? " [OPTIONS]" : "",
             command->operands ? " " : "", command->operands ? command->operands : "");
     put_text(command->text, out);
-    for (const struct command_option *o = command->options; o && o->name; o++)
+    for (const struct command_option *o = command->options; o && o->name[0]; o++)
         write_option(o, out);
     fputs(".PP\n", out);
     if (command->notes) {
@@ -162,7 +162,7 @@ void manual_program(FILE *out)
              "not know.\n\n"
              "Alone, bondway does what bondway status does. Every command takes these, too:\n",
              out);
-    for (const struct command_option *o = command_common_options; o->name; o++)
+    for (const struct command_option *o = command_common_options; o->name[0]; o++)
         write_option(o, out);
     fputs(".SH COMMANDS\n", out);
     for (const struct command *const *c = commands; *c; c++)
@@ -200,9 +200,9 @@ static void write_key(const struct option_row *row, FILE *out)
 
 static void write_keys(const struct option_row *rows, FILE *out)
 {
-    for (const struct option_row *row = rows; row->name; row++)
+    for (const struct option_row *row = rows; row->name[0]; row++)
         write_key(row, out);
-    for (const struct option_row *row = rows; row->name; row++) {
+    for (const struct option_row *row = rows; row->name[0]; row++) {
         if (row->kind != OPTION_GROUP)
             continue;
         fprintf(out, ".SS In each group of %s\n", row->name);

@@ -129,7 +129,7 @@ static const struct command_option options[] = {
      "or /etc/bondway/concentrator.conf: where NAME is"},
     {LONG_FORCE, "force", NULL,
      "the gateway's only concentrator, too: it cannot start without one"},
-    {0, NULL, NULL, NULL},
+    {0, "", NULL, NULL},
 };
 
 static int run(int argc, char **argv)

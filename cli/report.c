@@ -238,7 +238,7 @@ static const struct command_option options[] = {
     {'c', "config", "FILE",
      "the configuration; default /etc/bondway/gateway.conf and\n"
      "/etc/bondway/concentrator.conf, what there is of them"},
-    {0, NULL, NULL, NULL},
+    {0, "", NULL, NULL},
 };
 
 static int run(int argc, char **argv)

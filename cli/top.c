@@ -133,7 +133,7 @@ enum { LONG_SOCKET = 256 };
 
 static const struct command_option options[] = {
     VIEW_SOCKET_OPTION(LONG_SOCKET),
-    {0, NULL, NULL, NULL},
+    {0, "", NULL, NULL},
 };
 
 static int run(int argc, char **argv)

@@ -25,7 +25,7 @@ enum { LONG_JSON = 256, LONG_SOCKET };
 const struct command_option view_options[] = {
     {LONG_JSON, "json", NULL, "the daemon's answer as one JSON document"},
     VIEW_SOCKET_OPTION(LONG_SOCKET),
-    {0, NULL, NULL, NULL},
+    {0, "", NULL, NULL},
 };
 
 /* A router runs a gateway, a VPS a concentrator: whichever is there answers. */

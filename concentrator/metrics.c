@@ -36,5 +36,5 @@ const struct metric concentrator_metrics[] = {
      .help = "Of the gateway's connections, those that were refused."},
     {PEER("last_seen_s"), .name = "bondway_gateway_last_seen_seconds", .kind = METRIC_GAUGE,
      .help = "How long ago the gateway was heard from."},
-    {.name = NULL},
+    {.name = ""},
 };

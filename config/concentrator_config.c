@@ -57,7 +57,7 @@ static const struct option_row peer_rows[] = {
      PEER_AT(ports),
      .count_at = offsetof(struct peer_config, n_ports),
      .help = "The only ports that it may reach; none here: any, but for 25."},
-    {.name = NULL},
+    {.name = ""},
 };
 
 static const struct option_row rows[] = {
@@ -191,7 +191,7 @@ static const struct option_row rows[] = {
      .rows = peer_rows,
      .size = sizeof(struct peer_config),
      .help = "The gateways that may connect."},
-    {.name = NULL},
+    {.name = ""},
 };
 
 static void check_listen(struct option_file *file, const struct concentrator_config *config)

@@ -19,29 +19,29 @@ _Static_assert(sizeof(enum scheduler_kind) == sizeof(unsigned), "an enum is an u
 static const struct option_word schedulers[] = {
     {"bond", SCHEDULER_BOND},         {"failover", SCHEDULER_FAILOVER},
     {"overflow", SCHEDULER_OVERFLOW}, {"latency", SCHEDULER_LATENCY},
-    {"spread", SCHEDULER_SPREAD},     {NULL, 0},
+    {"spread", SCHEDULER_SPREAD},     {"", 0},
 };
 static const struct option_word encryptions[] = {
     {"auto", ENCRYPTION_AUTO},
     {"always", ENCRYPTION_ALWAYS},
     {"never", ENCRYPTION_NEVER},
-    {NULL, 0},
+    {"", 0},
 };
 static const struct option_word unreachables[] = {
     {"direct", UNREACHABLE_DIRECT},
     {"refuse", UNREACHABLE_REFUSE},
-    {NULL, 0},
+    {"", 0},
 };
 static const struct option_word actions[] = {
     {"proxy", RULE_PROXY},
     {"direct", RULE_DIRECT},
     {"refuse", RULE_REFUSE},
-    {NULL, 0},
+    {"", 0},
 };
 static const struct option_word on_budgets[] = {
     {"standby", ON_BUDGET_STANDBY},
     {"off", ON_BUDGET_OFF},
-    {NULL, 0},
+    {"", 0},
 };
 
 static const struct option_row concentrator_rows[] = {
@@ -70,7 +70,7 @@ static const struct option_row concentrator_rows[] = {
      .example = "\"/etc/bondway/vps.key\"",
      CONCENTRATOR_AT(key_file),
      .help = "The key that it shares with this gateway, mode 0600; made by bondway keygen."},
-    {.name = NULL},
+    {.name = ""},
 };
 
 static const struct option_row uplink_rows[] = {
@@ -132,7 +132,7 @@ static const struct option_row uplink_rows[] = {
      .def = "\"standby\"",
      UPLINK_AT(on_budget),
      .help = "Beyond the budget: standby uses it when nothing else is healthy, off not at all."},
-    {.name = NULL},
+    {.name = ""},
 };
 
 static const struct option_row rule_rows[] = {
@@ -191,7 +191,7 @@ static const struct option_row rule_rows[] = {
      .def = "\"proxy\"",
      RULE_AT(action),
      .help = "proxy carries the flow, direct lets it go without us, refuse resets it."},
-    {.name = NULL},
+    {.name = ""},
 };
 
 static const struct option_row rows[] = {
@@ -348,7 +348,7 @@ static const struct option_row rows[] = {
      .rows = rule_rows,
      .size = sizeof(struct rule_config),
      .help = "What differs for some flows: the first match counts."},
-    {.name = NULL},
+    {.name = ""},
 };
 
 static void check_concentrators(struct option_file *file, struct gateway_config *config)

@@ -282,7 +282,7 @@ static void read_row(struct option_file *file, const config_setting_t *group,
 
 static const struct option_row *find_row(const struct option_row *rows, const char *name)
 {
-    for (; rows->name; rows++) {
+    for (; rows->name[0]; rows++) {
         if (strcmp(rows->name, name) == 0)
             return rows;
     }
@@ -296,7 +296,7 @@ static void complain_unknown(struct option_file *file, const config_setting_t *s
     char keys[2 * TEXT_MAX] = "";
     size_t n = 0;
 
-    for (; rows->name; rows++) {
+    for (; rows->name[0]; rows++) {
         if (!best || suggest_distance(name, rows->name) < suggest_distance(name, best))
             best = rows->name;
         n += (size_t)snprintf(keys + n, n < sizeof(keys) ? sizeof(keys) - n : 0, "%s%s",
@@ -317,7 +317,7 @@ static void read_group(struct option_file *file, const config_setting_t *group,
         if (!find_row(rows, config_setting_name(setting)))
             complain_unknown(file, setting, rows);
     }
-    for (const struct option_row *row = rows; row->name; row++)
+    for (const struct option_row *row = rows; row->name[0]; row++)
         read_row(file, group, row, into);
 }
 
@@ -341,7 +341,7 @@ static void free_list(const struct option_row *row, void *into)
 
 void option_free(const struct option_row *rows, void *into)
 {
-    for (const struct option_row *row = rows; row->name; row++) {
+    for (const struct option_row *row = rows; row->name[0]; row++) {
         if (row->kind == OPTION_REFERENCE)
             continue; /* has no field */
         if (row->flags & OPTION_LIST) {
@@ -421,7 +421,7 @@ void option_check_unique(struct option_file *file, const char *list, const char 
 void option_check_fixed(struct option_file *file, const struct option_row *rows, const void *now,
                         const void *running)
 {
-    for (const struct option_row *row = rows; row->name; row++) {
+    for (const struct option_row *row = rows; row->name[0]; row++) {
         uint32_t before, after;
 
         if (!(row->flags & OPTION_FIXED))
@@ -493,7 +493,7 @@ static void describe_row(const struct option_row *row, const char *indent, FILE 
 
 static void describe_rows(const struct option_row *rows, const char *indent, FILE *out)
 {
-    for (const struct option_row *row = rows; row->name; row++) {
+    for (const struct option_row *row = rows; row->name[0]; row++) {
         describe_row(row, indent, out);
         if (row->kind == OPTION_GROUP)
             describe_rows(row->rows, "    ", out);

@@ -40,15 +40,16 @@ enum option_flag {
     OPTION_FIXED = 8,    /* of an integer: cannot change while the daemon runs */
 };
 
-/* A table of these ends with a NULL word. */
+/* A table of these ends with an empty word. In the tables, short texts stand in place: a pointer
+ * and its relocation take 32 bytes on a router. */
 struct option_word {
-    const char *word;
+    char word[12];
     int value;
 };
 
-/* A table of these ends with a NULL name. Rows are read in the table's order. */
+/* A table of these ends with an empty name. Rows are read in the table's order. */
 struct option_row {
-    const char *name;
+    char name[32];
     uint8_t kind, flags; /* enum option_kind, of enum option_flag */
     uint32_t min, max;
     const char *def;     /* as it would stand in the file; NULL: zero, or none */

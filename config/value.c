@@ -11,16 +11,15 @@
 #include "config/types.h"
 #include "core/addr.h"
 
-/* A number's suffix. A table of these goes from large to small, and ends with a NULL name. */
+/* A number's suffix. A table of these goes from large to small, and ends with an empty one. */
 struct unit {
-    const char *name;
+    char name[4];
     uint64_t factor;
 };
 
-static const struct unit times[] = {
-    {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {NULL, 0}};
+static const struct unit times[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {"", 0}};
 static const struct unit sizes[] = {
-    {"TB", 1000000000000}, {"GB", 1000000000}, {"MB", 1000000}, {"kB", 1000}, {NULL, 0}};
+    {"TB", 1000000000000}, {"GB", 1000000000}, {"MB", 1000000}, {"kB", 1000}, {"", 0}};
 
 typedef int read_value(const struct option_row *row, const config_setting_t *setting, void *into);
 typedef void write_expected(const struct option_row *row, char *out, size_t len);
@@ -36,7 +35,7 @@ struct kind {
 
 static int read_word(const struct option_word *words, const char *text, int *value)
 {
-    for (; words->word; words++) {
+    for (; words->word[0]; words++) {
         if (strcmp(words->word, text) == 0) {
             *value = words->value;
             return 0;
@@ -74,9 +73,9 @@ static void expect_words(const struct option_row *row, char *out, size_t len)
     size_t n = 0;
 
     out[0] = '\0';
-    for (const struct option_word *word = row->words; word->word && n < len; word++) {
+    for (const struct option_word *word = row->words; word->word[0] && n < len; word++) {
         n += (size_t)snprintf(out + n, len - n, "%s\"%s\"", between, word->word);
-        between = word[1].word && word[2].word ? ", " : " or ";
+        between = word[1].word[0] && word[2].word[0] ? ", " : " or ";
     }
 }
 
@@ -153,7 +152,7 @@ static bool parse_quantity(const struct unit *units, const char *text, uint64_t 
     if (!text || !parse_digits(&text, value))
         return false;
     text += strspn(text, " ");
-    for (; units->name; units++) {
+    for (; units->name[0]; units++) {
         if (strcmp(units->name, text) == 0) {
             bool fits = *value <= INT64_MAX / units->factor;
             *value *= units->factor;
@@ -178,7 +177,7 @@ static int read_duration(const struct option_row *row, const config_setting_t *s
 /* In the largest unit that makes it a whole number. */
 static void show_quantity(const struct unit *units, uint64_t value, char *out, size_t len)
 {
-    while (units[1].name && value % units->factor != 0)
+    while (units[1].name[0] && value % units->factor != 0)
         units++;
     snprintf(out, len, "\"%" PRIu64 "%s\"", value / units->factor, units->name);
 }

@@ -120,7 +120,7 @@ int metrics_write(struct evbuffer *out, const struct metric *table, struct json_
 {
     struct writer w = {.out = out, .failed = !status};
 
-    for (const struct metric *m = table; m->name; m++) {
+    for (const struct metric *m = table; m->name[0]; m++) {
         put_head(&w, m);
         if (!m->of) {
             write_one(&w, m, status, NULL);

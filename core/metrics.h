@@ -25,16 +25,16 @@ struct metric_subject {
 
 struct metric {
     const struct metric_subject *of; /* NULL: the document itself */
-    const char *key; /* in the object; a dot leads into an object in it: "flows.active". Of a state,
-                        the label, too */
-    const char *name;
+    char key[20]; /* in the object; a dot leads into an object in it: "flows.active". Of a state,
+                     the label, too */
+    char name[40];
     enum metric_kind kind;
     unsigned per; /* of the figure's units make a base unit: 1000 for ms; 0: it is in them */
     const char *help;
     const char *const *states; /* ends with NULL */
 };
 
-/* Appends all of them; the table ends with a NULL name. Takes the document. A figure that is
+/* Appends all of them; the table ends with an empty name. Takes the document. A figure that is
  * missing or null is left out. Returns 0, or -ENOMEM, also for no document. */
 int metrics_write(struct evbuffer *out, const struct metric *table, struct json_object *status);
 

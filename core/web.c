@@ -123,8 +123,8 @@ static const struct web_page *find_page(const struct web *web, const char *path)
  * .internal), and of those that routers give though nobody has reserved them. */
 static bool is_local_domain(const char *name)
 {
-    static const char *const domains[] = {".lan",       ".local",       ".home.arpa", ".internal",
-                                          ".localhost", ".localdomain", ".home"};
+    static const char domains[][13] = {".lan",       ".local",       ".home.arpa", ".internal",
+                                       ".localhost", ".localdomain", ".home"};
     size_t len = strlen(name);
 
     for (size_t i = 0; i < sizeof(domains) / sizeof(domains[0]); i++) {

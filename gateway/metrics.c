@@ -58,5 +58,5 @@ const struct metric gateway_metrics[] = {
      .per = 1000, .help = "Round trip by the uplink where it is shortest."},
     {CONCENTRATOR("warm"), .name = "bondway_concentrator_warm_connections", .kind = METRIC_GAUGE,
      .help = "Connections that wait for a flow."},
-    {.name = NULL},
+    {.name = ""},
 };

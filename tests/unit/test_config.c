@@ -939,7 +939,7 @@ static void the_concentrator_example_loads(void **state)
  * mistake.) */
 static void assert_example_shows(const char *text, const struct option_row *rows, bool outermost)
 {
-    for (const struct option_row *row = rows; row->name; row++) {
+    for (const struct option_row *row = rows; row->name[0]; row++) {
         bool group = row->kind == OPTION_GROUP;
         char line[256];
         snprintf(line, sizeof(line), "%s = ", row->name);
@@ -966,7 +966,7 @@ static void the_examples_show_the_tables(void **state)
 
 static void assert_rows_are_complete(const struct option_row *rows)
 {
-    for (const struct option_row *row = rows; row->name; row++) {
+    for (const struct option_row *row = rows; row->name[0]; row++) {
         assert_non_null(row->help);
         if (row->flags & (OPTION_REQUIRED | OPTION_LIST))
             assert_non_null(row->example);
@@ -993,7 +993,7 @@ static void sizes_and_switches(void **state)
         {.name = "size", .kind = OPTION_SIZE, .at = offsetof(struct values, size)},
         {.name = "on", .kind = OPTION_BOOL, .at = offsetof(struct values, on)},
         {.name = "off", .kind = OPTION_BOOL, .def = "true", .at = offsetof(struct values, off)},
-        {.name = NULL},
+        {.name = ""},
     };
     struct lab *lab = *state;
     struct option_file file;

@@ -22,7 +22,7 @@ static const struct metric table[] = {
      .kind = METRIC_STATE,
      .states = states,
      .help = "State."},
-    {.name = NULL},
+    {.name = ""},
 };
 
 /* The caller frees it. */
@@ -74,7 +74,7 @@ static void what_is_missing_is_left_out(void **state)
  * a name, base units, a help that ends with a full stop, every name once. */
 static void expect_good_names(const struct metric *rows)
 {
-    for (const struct metric *m = rows; m->name; m++) {
+    for (const struct metric *m = rows; m->name[0]; m++) {
         size_t len = strlen(m->name);
         bool total = len > 6 && strcmp(m->name + len - 6, "_total") == 0;
         assert_true(strncmp(m->name, "bondway_", 8) == 0);
