@@ -9,6 +9,7 @@
 #include "cli/units.h"
 #include "core/packet_scheduler.h"
 #include "core/sysctl.h"
+#include "gateway/bridges.h"
 #include "gateway/checkup.h"
 #include "gateway/concentrators.h"
 #include "gateway/intercept.h"
@@ -84,25 +85,22 @@ static void check_nft(struct findings *f, const struct gateway_config *config)
         check_interception(f, config, nft);
 }
 
-static void check_bridges(struct findings *f)
+static void check_bridges(struct findings *f, const struct gateway_config *config)
 {
-    static const char *const names[] = {"net/bridge/bridge-nf-call-iptables",
-                                        "net/bridge/bridge-nf-call-ip6tables"};
+    const char *hindrance = bridges_hindrance(config);
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char value[8] = "";
-        if (sysctl_read(names[i], value, sizeof(value)) == 0 && value[0] != '0')
-            findings_add(
-                f, FINDING_BAD, "kernel", "set it to 0, in /etc/sysctl.conf and now by sysctl -w",
-                "%s is %s: connections from a bridge cannot be intercepted", names[i], value);
-    }
+    if (hindrance)
+        findings_add(f, FINDING_BAD, "kernel",
+                     "set it to 0, in /etc/sysctl.conf and now by sysctl -w",
+                     "%s is not 0: connections from a bridge cannot be intercepted", hindrance);
 }
 
 void checks_gateway_kernel(struct findings *f, const struct gateway_config *config)
 {
     check_mptcp(f);
     check_nft(f, config);
-    check_bridges(f);
+    if (config)
+        check_bridges(f, config);
 }
 
 void checks_concentrator_kernel(struct findings *f)

@@ -214,6 +214,9 @@ static enum exit_code judge_gateway(struct json_object *answer, char *state, siz
     } else if (up < n) {
         snprintf(state, len, "degraded, %zu of %zu uplinks up", up, n);
         *paint = PAINT_WARN;
+    } else if (view_has(answer, "hindrance")) {
+        snprintf(state, len, "degraded, it cannot intercept");
+        *paint = PAINT_WARN;
     } else {
         snprintf(state, len, "up");
         *paint = PAINT_GOOD;
@@ -233,6 +236,9 @@ enum exit_code status_show_gateway(struct json_object *answer, const struct scre
     status_print_headline(screen, answer, paint, state);
     if (view_has(answer, "intercepting") && !view_count(answer, "intercepting"))
         fprintf(screen->out, "  not intercepting: new connections take the router's normal way\n");
+    if (view_has(answer, "hindrance"))
+        fprintf(screen->out, "  %s is not 0: set it to 0, by sysctl -w\n",
+                view_text(answer, "hindrance"));
     print_uplinks(screen, view_list(answer, "uplinks"));
     print_budgets(screen, view_list(answer, "uplinks"));
     print_concentrators(screen, view_list(answer, "concentrators"));

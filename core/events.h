@@ -26,7 +26,8 @@
 struct events;
 
 struct event_note {
-    const char *kind;            /* "uplink", "path", "budget", "concentrator", "gateway" */
+    const char *kind;            /* "uplink", "path", "budget", "concentrator", "gateway",
+                                  * "interception" */
     const char *name;            /* which of them: "dsl" */
     const char *what;            /* what it is now: "down" */
     const char *before;          /* what it was; NULL or "": not told */

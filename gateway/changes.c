@@ -141,6 +141,16 @@ void changes_removed(struct events *events, const char *kind, const char *name)
     events_add(events, &note);
 }
 
+void changes_hindrance(struct events *events, const char *sysctl)
+{
+    struct event_note note = {.kind = "interception",
+                              .name = "",
+                              .what = sysctl ? "hindered" : "possible again",
+                              .reason = sysctl};
+
+    events_add(events, &note);
+}
+
 void changes_reload(struct events *events, const char *why)
 {
     struct event_note note = {

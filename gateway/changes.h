@@ -32,6 +32,8 @@ void changes_concentrator(struct events *events, enum concentrator_state before,
                           const struct concentrator_status *now);
 /* An uplink or a concentrator (kind) is no longer configured. */
 void changes_removed(struct events *events, const char *kind, const char *name);
+/* A sysctl has come in the way of interception; NULL: none is, any more. */
+void changes_hindrance(struct events *events, const char *sysctl);
 /* The gateway has taken another configuration, or (why it has not) has kept the one it had; why may
  * be NULL. */
 void changes_reload(struct events *events, const char *why);

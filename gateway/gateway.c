@@ -18,6 +18,7 @@
 #include "core/readiness.h"
 #include "core/sandbox.h"
 #include "core/web.h"
+#include "gateway/bridges.h"
 #include "gateway/gateway_internal.h"
 #include "gateway/metrics.h"
 #include "gateway/page.h"
@@ -30,6 +31,8 @@ static const struct timeval drain_patience = {.tv_sec = 10};
 /* Rates are measured while flows run; an idle gateway sleeps. */
 static const struct timeval sample_interval = {.tv_sec = 1};
 static const struct timeval refusal_patience = {.tv_sec = 3};
+/* What other programs may set at any time is looked at. */
+static const struct timeval look_interval = {.tv_sec = 5};
 
 /* Flows that carried something within this are the first to be healed. */
 #define ACTIVE_MS 1000
@@ -40,6 +43,8 @@ static const struct timeval refusal_patience = {.tv_sec = 3};
  * each client of the control socket and of metrics_listen, and the gateway's own. */
 #define TIMERS_PER_FLOW 3
 #define TIMERS_BESIDE 512
+
+#define MPTCP_ENABLED "net/mptcp/enabled"
 
 /* --- interception ------------------------------------------------------------------------- */
 
@@ -174,7 +179,7 @@ static void on_intercept_again(evutil_socket_t fd, short what, void *arg)
 /* Fail open: without a concentrator new connections go direct, unless refusal is asked for. */
 void gateway_decide_interception(struct gateway *g)
 {
-    bool reachable = concentrators_choose(g->concentrators) != NULL;
+    bool reachable = !g->hindrance && concentrators_choose(g->concentrators) != NULL;
     bool refuse = g->config->when_unreachable == UNREACHABLE_REFUSE;
     bool stands = g->totals.active > 0 || (!g->stopping && steering_wanted(g->config));
 
@@ -277,11 +282,16 @@ static void on_routes_again(evutil_socket_t fd, short what, void *arg)
     unproxied_update(g->unproxied);
 }
 
+static void keep_loose(struct gateway *g, const struct uplink *u)
+{
+    if (u->state != UPLINK_DOWN && steering_uplinks(g->config) & UINT32_C(1) << u->index)
+        loosen_reverse_path(g, u);
+}
+
 void gateway_apply_routes(struct gateway *g, const struct uplink *u)
 {
     complain_of_routes(g, u->config->name, routes_apply(g->routes, u));
-    if (u->state != UPLINK_DOWN && steering_uplinks(g->config) & UINT32_C(1) << u->index)
-        loosen_reverse_path(g, u);
+    keep_loose(g, u);
 }
 
 static void tell_uplink(struct gateway *g, const struct uplink *u)
@@ -493,6 +503,104 @@ static void on_ledger_changed(void *arg, uint32_t index, bool off)
     gateway_all_follow(g);
 }
 
+/* --- what others may set -------------------------------------------------------------------- */
+
+/* Docker does so when it starts. Connections that run are not hindered: they have a socket. */
+static void look_at_bridges(struct gateway *g)
+{
+    const char *before = g->hindrance;
+
+    g->hindrance = bridges_hindrance(g->config);
+    if (g->hindrance == before)
+        return;
+    if (g->hindrance)
+        log_error(LABEL,
+                  "%s is not 0: with it, connections from a bridge cannot be intercepted; set it "
+                  "to 0 (in /etc/sysctl.conf, and now by sysctl -w)",
+                  g->hindrance);
+    changes_hindrance(g->events, g->hindrance);
+    gateway_decide_interception(g);
+}
+
+/* Connections that were made meanwhile and wait for flows keep to one uplink. */
+static void renew_warm(struct gateway *g)
+{
+    struct station *station = concentrators_choose(g->concentrators);
+
+    if (station)
+        concentrators_doubt(g->concentrators, station);
+}
+
+/* Not only once: `sysctl --system` and its like may set it to something else. */
+static int hold_sysctl(struct gateway *g, const char *name, const char *value)
+{
+    bool again = event_pending(g->look, EV_TIMEOUT, NULL);
+    char now[32];
+    int err = sysctl_read(name, now, sizeof(now));
+
+    if (err || strcmp(now, value) == 0)
+        return err;
+    if (again)
+        log_warning(LABEL, "another program has set %s to %s: setting it to %s again", name, now,
+                    value);
+    else if (strcmp(name, MPTCP_ENABLED) == 0)
+        log_warning(LABEL, "net.mptcp.enabled was 0: switched on; it is put back at exit");
+    err = guard_sysctl(g->guard, name, value);
+    if (err)
+        log_error(LABEL, "cannot set %s: %s", name, strerror(-err));
+    else if (again)
+        renew_warm(g);
+    return err;
+}
+
+/* Not every kernel has it. */
+static int hold_if_there(struct gateway *g, const char *name, const char *value)
+{
+    int err = hold_sysctl(g, name, value);
+
+    return err == -ENOENT ? 0 : err;
+}
+
+static int hold_path_management(struct gateway *g)
+{
+    int err = hold_sysctl(g, "net/mptcp/path_manager", "userspace");
+
+    if (err == -ENOENT) /* before Linux 6.15 */
+        err = hold_sysctl(g, "net/mptcp/pm_type", "1");
+    if (err == -ENOENT)
+        log_error(LABEL, "this kernel cannot bond: it has no MPTCP with a userspace path manager "
+                         "(Linux 5.19 or later with CONFIG_MPTCP)");
+    return err;
+}
+
+static int hold_sysctls(struct gateway *g)
+{
+    const char *scheduler = g->config->packet_scheduler;
+    int err = hold_path_management(g);
+
+    if (!err)
+        err = hold_sysctl(g, MPTCP_ENABLED, "1");
+    /* SYN losses would switch MPTCP off for an hour (net.mptcp.blackhole_timeout). */
+    if (!err)
+        err = hold_if_there(g, "net/mptcp/blackhole_timeout", "0");
+    /* Beside our own word (paths.c), and for what it cannot help. */
+    if (!err)
+        err = hold_if_there(g, "net/mptcp/stale_loss_cnt", "2");
+    if (!err && scheduler[0])
+        err = hold_sysctl(g, PACKET_SCHEDULER_SYSCTL, scheduler);
+    return err;
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+    struct gateway *g = arg;
+
+    look_at_bridges(g);
+    hold_sysctls(g);
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
+        keep_loose(g, uplinks_get(g->uplinks, i));
+}
+
 /* --- flows -------------------------------------------------------------------------------- */
 
 static void on_flow_closed(void *arg, struct flow *flow, bool failed)
@@ -630,7 +738,8 @@ static struct json_object *answer_status(void *arg)
     g->totals.direct = by_nftables.direct;
     g->totals.refused = by_nftables.refused;
     return report_status(&g->flow_context, &g->gauges, g->ledger, &g->totals,
-                         clock_now_ms() - g->started_ms, g->interception == INTERCEPT_ALL);
+                         clock_now_ms() - g->started_ms, g->interception == INTERCEPT_ALL,
+                         g->hindrance);
 }
 
 static struct json_object *answer_flows(void *arg)
@@ -740,68 +849,15 @@ static void raise_descriptors(void)
     }
 }
 
-static int take_path_management(struct gateway *g)
-{
-    int err = guard_sysctl(g->guard, "net/mptcp/path_manager", "userspace");
-
-    if (err == -ENOENT) /* before Linux 6.15 */
-        err = guard_sysctl(g->guard, "net/mptcp/pm_type", "1");
-    if (err == -ENOENT)
-        log_error(LABEL, "this kernel cannot bond: it has no MPTCP with a userspace path manager "
-                         "(Linux 5.19 or later with CONFIG_MPTCP)");
-    else if (err)
-        log_error(LABEL, "cannot take over MPTCP path management: %s", strerror(-err));
-    return err;
-}
-
-static int set_packet_scheduler(struct gateway *g)
+static int check_packet_scheduler(struct gateway *g)
 {
     const char *name = g->config->packet_scheduler;
     char why[512];
+    int err = name[0] ? packet_scheduler_find(name, why, sizeof(why)) : 0;
 
-    if (name[0] == '\0')
-        return 0;
-    int err = packet_scheduler_find(name, why, sizeof(why));
-    if (err) {
+    if (err)
         log_error(LABEL, "%s", why);
-        return err;
-    }
-    err = guard_sysctl(g->guard, PACKET_SCHEDULER_SYSCTL, name);
-    if (err)
-        log_error(LABEL, "cannot set packet_scheduler \"%s\": %s", name, strerror(-err));
     return err;
-}
-
-/* Not every kernel has it. */
-static int set_if_there(struct gateway *g, const char *name, const char *value)
-{
-    int err = guard_sysctl(g->guard, name, value);
-
-    if (err && err != -ENOENT)
-        log_error(LABEL, "cannot set %s: %s", name, strerror(-err));
-    return err == -ENOENT ? 0 : err;
-}
-
-static int set_sysctls(struct gateway *g)
-{
-    char enabled[8] = "";
-    int err = take_path_management(g);
-
-    if (err)
-        return err;
-    if (sysctl_read("net/mptcp/enabled", enabled, sizeof(enabled)) == 0 && enabled[0] == '0')
-        log_warning(LABEL, "net.mptcp.enabled was 0: switched on; it is put back at exit");
-    err = guard_sysctl(g->guard, "net/mptcp/enabled", "1");
-    if (err) {
-        log_error(LABEL, "cannot switch MPTCP on (net.mptcp.enabled): %s", strerror(-err));
-        return err;
-    }
-    /* SYN losses would switch MPTCP off for an hour (net.mptcp.blackhole_timeout). */
-    err = set_if_there(g, "net/mptcp/blackhole_timeout", "0");
-    /* Beside our own word (paths.c), and for what it cannot help. */
-    if (!err)
-        err = set_if_there(g, "net/mptcp/stale_loss_cnt", "2");
-    return err ? err : set_packet_scheduler(g);
 }
 
 static int start_guard(struct gateway *g)
@@ -813,7 +869,8 @@ static int start_guard(struct gateway *g)
         log_error(LABEL, "%s", why[0] ? why : strerror(-err));
         return err;
     }
-    return set_sysctls(g);
+    err = check_packet_scheduler(g);
+    return err ? err : hold_sysctls(g);
 }
 
 /* It is switched off, or not in the kernel. */
@@ -854,26 +911,6 @@ static int start_listeners(struct gateway *g)
     if (err)
         log_error(LABEL, "%s", why);
     return err;
-}
-
-/* br_netfilter shows bridged packets to netfilter before the bridge hands them up, and the socket
- * that TPROXY gives them is lost on the way: every connection of the LAN would time out. */
-static int check_bridges(struct gateway *g)
-{
-    static const char *const names[] = {"net/bridge/bridge-nf-call-iptables",
-                                        "net/bridge/bridge-nf-call-ip6tables"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char value[8] = "";
-        if (sysctl_read(names[i], value, sizeof(value)) < 0 || value[0] == '0')
-            continue;
-        log_error(LABEL,
-                  "%s is %s: with it, connections from a bridge cannot be intercepted; set it "
-                  "to 0 (in /etc/sysctl.conf, and now by sysctl -w)",
-                  names[i], value);
-        return -EINVAL;
-    }
-    return 0;
 }
 
 /* As route_unproxied asks. */
@@ -1104,9 +1141,10 @@ static int start_loop(struct gateway *g)
     g->intercept_again = evtimer_new(g->base, on_intercept_again, g);
     g->routes_again = evtimer_new(g->base, on_routes_again, g);
     g->leave = evtimer_new(g->base, on_leave, g);
+    g->look = event_new(g->base, -1, EV_PERSIST, on_look, g);
     g->events = events_new(g->base);
     return g->daemon && g->reaper && g->sampler && g->drained && g->settler && g->intercept_again &&
-                   g->routes_again && g->leave && g->events
+                   g->routes_again && g->leave && g->look && g->events
                ? 0
                : -ENOMEM;
 }
@@ -1116,8 +1154,8 @@ static int start_loop(struct gateway *g)
 static int start(struct gateway *g)
 {
     static int (*const steps[])(struct gateway *) = {
-        check_bridges, start_loop,     start_listeners, start_control, start_web,     start_guard,
-        start_ruleset, give_up_rights, start_uplinks,   start_paths,   start_carriers};
+        start_loop,    start_listeners, start_control, start_web,   start_guard,
+        start_ruleset, give_up_rights,  start_uplinks, start_paths, start_carriers};
 
     raise_descriptors();
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -1131,7 +1169,9 @@ static int start(struct gateway *g)
              g->config->n_uplinks, g->config->n_concentrators,
              crypto_suite_name(g->trunk_context.suite));
     gateway_check_lan(g->config);
+    look_at_bridges(g);
     gateway_decide_interception(g);
+    event_add(g->look, &look_interval);
     daemon_trim();
     readiness_tell();
     return 0;
@@ -1177,6 +1217,7 @@ static int stop(struct gateway *g)
     free_event(g->intercept_again);
     free_event(g->routes_again);
     free_event(g->leave);
+    free_event(g->look);
     daemon_free(g->daemon);
     int err = guard_free(g->guard);
     if (g->base)

@@ -72,6 +72,8 @@ struct gateway {
     uint32_t mark;                 /* of flows that follow the uplinks as they are now */
     struct flow_totals totals;
     uint64_t started_ms, next_id;
+    struct event *look;
+    const char *hindrance; /* the sysctl with which nothing can be intercepted; NULL: none */
     enum interception interception;
     struct intercept_plan plan; /* as nftables has it */
     bool stopping;

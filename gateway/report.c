@@ -129,7 +129,7 @@ static void add_totals(struct document *d, const struct flow_totals *totals)
 
 struct json_object *report_status(const struct flow_context *c, struct gauges *gauges,
                                   struct ledger *ledger, const struct flow_totals *totals,
-                                  uint64_t uptime_ms, bool intercepting)
+                                  uint64_t uptime_ms, bool intercepting, const char *hindrance)
 {
     struct document d = {.depth = 0};
 
@@ -138,6 +138,8 @@ struct json_object *report_status(const struct flow_context *c, struct gauges *g
     document_add_text(&d, "version", BONDWAY_VERSION);
     document_add_decimal(&d, "uptime_s", uptime_ms / 1000.0, 1);
     document_add_bool(&d, "intercepting", intercepting);
+    if (hindrance)
+        document_add_text(&d, "hindrance", hindrance);
     document_add_text(&d, "scheduler", scheduler_name(c->config->scheduler));
     add_concentrators(&d, c->concentrators);
     add_uplinks(&d, c, gauges, ledger);

@@ -473,11 +473,6 @@ STARTING = [
      "error gateway: this kernel cannot bond: it has no MPTCP with a userspace path manager (Linux 5.19 "
      "or later with CONFIG_MPTCP)"),
     ("no nft", "gateway", nothing, no_nft(), "", "error gateway: no nft program; install nftables"),
-    *((f"bridges that are filtered: {key}", "gateway",
-       lambda lab, key=key: setting(lab.router, f"net.bridge.{key}", 1, 0), [], "",
-       f"error gateway: net/bridge/{key} is 1: with it, connections from a bridge cannot be "
-       "intercepted; set it to 0 (in /etc/sysctl.conf, and now by sysctl -w)")
-      for key in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")),
     ("its port is taken", "gateway", lambda lab: taken(lab.router, "127.0.0.1", 7170), [], "",
      "error gateway: cannot listen on 127.0.0.1:7170: Address already in use; set another listen_port"),
     ("metrics' port is taken", "gateway", lambda lab: taken(lab.router, "127.0.0.1", 9100), [],

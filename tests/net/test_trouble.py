@@ -3,12 +3,13 @@ last word, is in test_messages.py."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import sys
 import time
 from pathlib import Path
-from typing import List
+from typing import Any, Dict, List
 
 import pytest
 
@@ -237,6 +238,96 @@ def test_a_firewall_that_restores_marks(earlier):
         assert way_of(lab) == "bond"
 
 
+FILTERED_BRIDGES = pytest.mark.parametrize(
+    "key", ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"])
+
+
+@FILTERED_BRIDGES
+def test_bridges_are_filtered(key):
+    """Docker has started. What is new goes direct, what runs goes on; and when it is as before, all
+    is."""
+    with Lab() as lab, Bonded(lab) as bond:
+        transfer = Transfer(lab, "down")
+        transfer.wait_for(1_000_000)
+        lab.router.sysctl(key, 1)
+        wait_for(lambda: not bond.status()["intercepting"], 20, "an end of the interception")
+        bond.wait_for_log(f"error gateway: {key.replace('.', '/')} is not 0: with it, connections from a "
+                          "bridge cannot be intercepted; set it to 0")
+        assert way_of(lab) == "direct"
+        assert bond.status()["hindrance"] == key.replace(".", "/")
+        transfer.wait_for(2_000_000)
+        lab.router.sysctl(key, 0)
+        bond.wait_until_up()
+        assert way_of(lab) == "bond" and "hindrance" not in bond.status()
+        sent, received = transfer.finish()
+        assert sent == received
+
+
+@FILTERED_BRIDGES
+def test_bridges_are_filtered_from_the_start(key):
+    """It waits for the end of that."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        lab.router.sysctl(key, 1)
+        bond.start_concentrator()
+        bond.start_gateway(until_up=False)
+        bond.wait_for_log("info vps: up")
+        assert way_of(lab) == "direct"
+        lab.router.sysctl(key, 0)
+        bond.wait_until_up()
+        assert way_of(lab) == "bond"
+
+
+def test_bridges_are_filtered_but_none_is_ours():
+    """The LAN is a card."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
+        lab.router.sysctl("net.bridge.bridge-nf-call-iptables", 1)
+        lab.router.ip("link set lan1 nomaster", f"link del {lab.lan_interface}",
+                      "link set lan1 down", f"link set lan1 name {lab.lan_interface}",
+                      f"link set {lab.lan_interface} up",
+                      f"addr add {lab.router.address}/24 dev {lab.lan_interface}")
+        bond.start_concentrator()
+        bond.start_gateway()
+        assert way_of(lab) == "bond"
+
+
+def set_all(lab: Lab, values: Dict[str, Any]) -> None:
+    for key, value in values.items():
+        lab.router.sysctl(key, value)
+
+
+def is_bonded(lab: Lab, bond: Bonded) -> bool:
+    """A new flow; it takes a moment, where it has to be joined yet."""
+    client, server = pair(lab.client, lab.destinations[0])
+    with client, server, contextlib.suppress(TimeoutError):
+        wait_for(lambda: len(bond.flow()["subflows"]) == 2, 2)
+        return True
+    bond.wait_until_over()
+    return False
+
+
+def test_another_program_sets_what_we_have_set():
+    """`sysctl --system`: a package has been installed. Flows have all uplinks again; and at the end
+    everything is as others want it."""
+    bank = 'rules = ({ name = "bank"; ports = [7]; action = "direct"; uplinks = ["lte"]; });\n'
+    with Lab() as lab, Bonded(lab, bank, start=False) as bond:
+        set_all(lab, {f"net.ipv4.conf.{scope}.rp_filter": 1 for scope in ("all", "lte")})
+        before = kernel_state(lab.router)
+        first = before["sysctls"]
+        bond.start_concentrator()
+        bond.start_gateway()
+        ours = kernel_state(lab.router)["sysctls"]
+        assert ours != first
+        set_all(lab, dict(line.split(" = ") for line in set(first) - set(ours)))
+        lab.router.sysctl("net.mptcp.enabled", 0)
+        wait_for(lambda: kernel_state(lab.router)["sysctls"] == ours, 20, "what we have set")
+        bond.wait_for_log("warning gateway: another program has set net/mptcp/enabled to 0: "
+                          "setting it to 1 again")
+        wait_for(lambda: is_bonded(lab, bond), 60, "a new flow on both uplinks")
+        bond.stop_gateway()
+        lab.router.sysctl("net.mptcp.enabled", 1)
+        assert kernel_state(lab.router) == before
+
+
 # --- The uplinks are not there --------------------------------------------------------------------
 
 
@@ -298,14 +389,15 @@ def transfer_over_tcp(lab: Lab, bond: Bonded) -> None:
     assert flows["tcp_fallback"] == 1 and flows["failed"] == 0
 
 
-def test_mptcp_is_switched_off_under_the_gateway():
-    """Somebody else does it, while bondway runs: new flows travel by plain TCP."""
-    with Lab() as lab, Bonded(lab) as bond:
-        bond.stop_concentrator()
-        wait_for(lambda: not bond.status()["intercepting"], 30, "an end of the interception")
+def test_mptcp_cannot_be_switched_on():
+    """Whatever the gateway writes there: flows travel by plain TCP."""
+    with Lab() as lab, Bonded(lab, start=False) as bond:
         lab.router.sysctl("net.mptcp.enabled", 0)
+        switch = bond.write("enabled", "1\n")
         bond.start_concentrator()
-        bond.wait_until_up(60)
+        bond.start_gateway(wrapper=["unshare", "--mount", "sh", "-ec",
+                                    f"mount --bind {switch} /proc/sys/net/mptcp/enabled; exec \"$@\"",
+                                    "sh"])
         transfer_over_tcp(lab, bond)
 
 

@@ -315,6 +315,12 @@ static void a_gateway_that_is_down(void **state)
                                  "way\n"));
     assert_int_equal(show(view_status, GATEWAY("", CONCENTRATOR("up"))), EXIT_DEGRADED);
     assert_non_null(strstr(seen, "gateway: down, no uplink is up\n"));
+    assert_int_equal(show(view_status,
+                          "{\"role\":\"gateway\",\"hindrance\":\"net/x\",\"uplinks\":[" UPLINK_DSL
+                          "],\"concentrators\":[" CONCENTRATOR("up") "]}"),
+                     EXIT_DEGRADED);
+    assert_non_null(strstr(seen, "gateway: degraded, it cannot intercept\n"));
+    assert_non_null(strstr(seen, "\n  net/x is not 0: set it to 0, by sysctl -w\n"));
 }
 
 static void a_concentrator(void **state)
