@@ -238,6 +238,26 @@ def test_a_firewall_that_restores_marks(earlier):
         assert way_of(lab) == "bond"
 
 
+# The rule that README.md names.
+KEEP_OUT = """table inet other { chain input { type filter hook input priority filter; policy drop;
+    ct state established,related accept
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    meta mark & 0x10000000 == 0x10000000 meta l4proto tcp accept
+}; }"""
+
+
+def test_a_firewall_that_drops_what_comes_in():
+    """All but what it must not."""
+    with Lab() as lab, Bonded(lab) as bond:
+        lab.router.run(["nft", "-f", "-"], input=KEEP_OUT)
+        for family in socket.AF_INET, socket.AF_INET6:
+            client, server = pair(lab.client, lab.destinations[0], family)
+            assert bond.flow()["state"] in ("greeting", "relaying")
+            client.close()
+            server.close()
+            bond.wait_until_over()
+
+
 FILTERED_BRIDGES = pytest.mark.parametrize(
     "key", ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"])
 
