@@ -5,11 +5,9 @@
 
 static const struct metric_subject peers = {"gateways", "gateway"};
 
-static const char *const versions[] = {BONDWAY_VERSION, NULL};
-
 const struct metric concentrator_metrics[] = {
     {CONCENTRATOR("version"), .name = "bondway_build_info", .kind = METRIC_STATE,
-     .states = versions, .help = "The version that runs."},
+     .states = BONDWAY_VERSION "\0", .help = "The version that runs."},
     {CONCENTRATOR("uptime_s"), .name = "bondway_uptime_seconds", .kind = METRIC_GAUGE,
      .help = "Since the concentrator started."},
     {CONCENTRATOR("workers"), .name = "bondway_workers", .kind = METRIC_GAUGE,

@@ -31,7 +31,7 @@ struct metric {
     enum metric_kind kind;
     unsigned per; /* of the figure's units make a base unit: 1000 for ms; 0: it is in them */
     const char *help;
-    const char *const *states; /* ends with NULL */
+    const char *states; /* a NUL behind each: "off\0on\0" */
 };
 
 /* Appends all of them; the table ends with an empty name. Takes the document. A figure that is

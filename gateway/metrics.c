@@ -7,15 +7,9 @@
 static const struct metric_subject uplinks = {"uplinks", "uplink"};
 static const struct metric_subject concentrators = {"concentrators", "concentrator"};
 
-static const char *const uplink_states[] = {"down", "probing", "up", "degraded", "dead", NULL};
-static const char *const roles[] = {"off", "standby", "active", NULL};
-static const char *const truths[] = {"unknown", "ok", "stripped", NULL};
-static const char *const concentrator_states[] = {"unknown", "up", "down", NULL};
-static const char *const versions[] = {BONDWAY_VERSION, NULL};
-
 const struct metric gateway_metrics[] = {
-    {GATEWAY("version"), .name = "bondway_build_info", .kind = METRIC_STATE, .states = versions,
-     .help = "The version that runs."},
+    {GATEWAY("version"), .name = "bondway_build_info", .kind = METRIC_STATE,
+     .states = BONDWAY_VERSION "\0", .help = "The version that runs."},
     {GATEWAY("uptime_s"), .name = "bondway_uptime_seconds", .kind = METRIC_GAUGE,
      .help = "Since the gateway started."},
     {GATEWAY("intercepting"), .name = "bondway_intercepting", .kind = METRIC_GAUGE,
@@ -32,12 +26,12 @@ const struct metric gateway_metrics[] = {
      .help = "Connections that rules refused."},
     {GATEWAY("flows.tcp_fallback"), .name = "bondway_flows_tcp_fallback_total",
      .kind = METRIC_COUNTER, .help = "Connections that had plain TCP, on one uplink."},
-    {UPLINK("state"), .name = "bondway_uplink_state", .kind = METRIC_STATE, .states = uplink_states,
-     .help = "What is thought of the uplink."},
-    {UPLINK("role"), .name = "bondway_uplink_role", .kind = METRIC_STATE, .states = roles,
-     .help = "Its part in a flow of the default scheduler."},
-    {UPLINK("mptcp"), .name = "bondway_uplink_mptcp", .kind = METRIC_STATE, .states = truths,
-     .help = "Whether Multipath TCP survives there."},
+    {UPLINK("state"), .name = "bondway_uplink_state", .kind = METRIC_STATE,
+     .states = "down\0probing\0up\0degraded\0dead\0", .help = "What is thought of the uplink."},
+    {UPLINK("role"), .name = "bondway_uplink_role", .kind = METRIC_STATE,
+     .states = "off\0standby\0active\0", .help = "Its part in a flow of the default scheduler."},
+    {UPLINK("mptcp"), .name = "bondway_uplink_mptcp", .kind = METRIC_STATE,
+     .states = "unknown\0ok\0stripped\0", .help = "Whether Multipath TCP survives there."},
     {UPLINK("rx_bytes"), .name = "bondway_uplink_receive_bytes_total", .kind = METRIC_COUNTER,
      .help = "What its interface has received."},
     {UPLINK("tx_bytes"), .name = "bondway_uplink_transmit_bytes_total", .kind = METRIC_COUNTER,
@@ -53,7 +47,7 @@ const struct metric gateway_metrics[] = {
     {UPLINK("budget.used_bytes"), .name = "bondway_uplink_budget_used_bytes", .kind = METRIC_GAUGE,
      .help = "What it has carried of that."},
     {CONCENTRATOR("state"), .name = "bondway_concentrator_state", .kind = METRIC_STATE,
-     .states = concentrator_states, .help = "Whether the concentrator can be reached."},
+     .states = "unknown\0up\0down\0", .help = "Whether the concentrator can be reached."},
     {CONCENTRATOR("rtt_ms"), .name = "bondway_concentrator_rtt_seconds", .kind = METRIC_GAUGE,
      .per = 1000, .help = "Round trip by the uplink where it is shortest."},
     {CONCENTRATOR("warm"), .name = "bondway_concentrator_warm_connections", .kind = METRIC_GAUGE,

@@ -11,7 +11,6 @@
 #include "core/metrics.h"
 #include "gateway/metrics.h"
 
-static const char *const states[] = {"down", "up", NULL};
 static const struct metric_subject uplinks = {"uplinks", "uplink"};
 static const struct metric table[] = {
     {.key = "flows.total", .name = "x_flows_total", .kind = METRIC_COUNTER, .help = "Flows."},
@@ -20,7 +19,7 @@ static const struct metric table[] = {
      .key = "state",
      .name = "x_state",
      .kind = METRIC_STATE,
-     .states = states,
+     .states = "down\0up\0",
      .help = "State."},
     {.name = ""},
 };
