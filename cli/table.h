@@ -39,7 +39,7 @@ enum yielding {
 #define COLUMN_SHORT 20
 
 struct column {
-    const char *title;
+    char title[12];
     bool right;           /* aligned: for figures */
     unsigned char yields; /* on a screen that is too narrow: 1 before 2; 0: never */
     enum yielding how;
