@@ -63,6 +63,7 @@ struct trunk {
     struct paths *paths;
     bool challenged, asks_token, asks_mptcp;
     bool has_waited;           /* before it was opened */
+    bool dialled_anew;         /* by another uplink, or by plain TCP */
     bool repeatable;           /* what was opened may be opened twice */
     struct gauge *starting_on; /* where it counts as starting, or NULL */
     struct gauge *plain_on;    /* likewise, as plain TCP */
@@ -420,12 +421,40 @@ static bool was_missed(const struct trunk *t, bool in_order)
     return t->state == TRUNK_OPENING && t->has_waited && (in_order || t->repeatable);
 }
 
+/* The first uplink comes last. False: there is no other. */
+static bool pass_over_first(struct trunk *t)
+{
+    struct schedule *s = &t->schedule;
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->n_order; i++) {
+        if (s->order[i] != t->first_uplink)
+            s->order[n++] = s->order[i];
+    }
+    if (n < s->n_order)
+        s->order[n] = t->first_uplink;
+    return n > 0;
+}
+
+/* A flow waits for an answer, and will get none by this uplink, though it lives: it is so full that
+ * what was said is lost again and again, say. It is said once more by another. */
+static bool tries_another(struct trunk *t)
+{
+    if (t->state != TRUNK_GREETING_OPENING || greeting_has_begun(t->greeting) || t->dialled_anew ||
+        !pass_over_first(t))
+        return false;
+    dial_anew(t);
+    return true;
+}
+
 static void ended(struct trunk *t, int error)
 {
+    enum trunk_failure why = why_closed(t);
+
     if (was_missed(t, error == 0))
         dial_anew(t);
-    else
-        fail(t, why_closed(t), error);
+    else if (why != TRUNK_REJECTED || !tries_another(t))
+        fail(t, why, error);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -718,6 +747,7 @@ static bool is_stranded(const struct trunk *t)
  * for byte: a concentrator that has heard it already takes that for a replay, and says nothing. */
 static void dial_anew(struct trunk *t)
 {
+    t->dialled_anew = true;
     if (t->state == TRUNK_GREETING_OPENING && !t->repeatable)
         hang_up(t);
     else
@@ -765,7 +795,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
     if (t->send_error)
         fail(t, is_shortage(t->send_error) ? TRUNK_NO_MEMORY : TRUNK_LOST, t->send_error);
-    else
+    else if (!tries_another(t))
         fail(t, t->state == TRUNK_DIALING ? TRUNK_UNREACHABLE : TRUNK_SILENT, ETIMEDOUT);
 }
 

@@ -117,3 +117,26 @@ def test_an_uplink_that_loses_packets_does_not_strip():
                 assert bond.uplink("dsl")["mptcp"] == "ok"
             bond.wait_until_over()
         assert kernel_counter(lab.vps, "MPCapableFallbackACK") == 1
+
+
+def test_an_uplink_that_is_alive_and_carries_no_question():
+    """It is so full that a greeting is lost again and again: by another uplink it is said once more."""
+    heard = []
+
+    def hear(connection: socket.socket) -> None:
+        heard.append(read(connection, len(WORD)))
+        connection.sendall(b"answer")
+
+    alone = 'rules = ({ name = "alone"; scheduler = "failover"; });\n'
+    with Lab() as lab, Bonded(lab, alone) as bond, Server(lab.destinations[0], hear) as server:
+        wait_until_all_up(bond)
+        dsl = lab.uplink("dsl").address
+        lab.internet.run(["nft", "-f", "-"], input=(
+            "table inet lossy { chain c { type filter hook forward priority 0;\n"
+            f"ip saddr {dsl} tcp dport {PORT} meta length > 100 drop\n}}\n}}\n"))
+        with connect(lab.client, lab.destinations[0].address, server.port) as client:
+            client.settimeout(10 * SLACK)
+            client.sendall(WORD)
+            assert read(client, 6) == b"answer"
+        assert heard == [WORD]
+        assert bond.uplink("dsl")["state"] == "up"
