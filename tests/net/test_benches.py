@@ -13,7 +13,7 @@ import pytest
 from bonded import ROOT, Lab
 from scenario import LOSSLESS, QUEUE, RATE, RTT, Ratio, Result, Scenario, Way, draw
 from soak import Result as SoakResult
-from soak import exchange, is_steady, plan, set_unheard_apart
+from soak import exchange, explain_cuts, is_steady, plan
 from traffic import SLACK, Server, offer, read, take
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
@@ -156,8 +156,10 @@ def test_who_was_cut_and_who_was_not_heard():
            "info flow 8: closed why=far-reset client=192.168.77.10:4002 destination=12.0.1.2:1 "
            "mode=sealed rx_bytes=0 tx_bytes=0 duration_ms=6001\n")
     result = SoakResult(failures=4, flows=10, cut=["from port 4001: reset", "from port 4002: reset"])
-    set_unheard_apart(result, log)
-    assert result.cut == ["from port 4002: reset"] and result.unheard == ["from port 4001: reset"]
+    explain_cuts(result, log)
+    lines = log.splitlines()
+    assert result.cut == ["from port 4002: reset | " + lines[1].partition(": ")[2]]
+    assert result.unheard == ["from port 4001: reset | " + lines[0].partition(": ")[2]]
     assert not result.kept
     result.cut.clear()
     assert result.kept
