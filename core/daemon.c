@@ -64,6 +64,9 @@ struct daemon *daemon_new(struct event_base *base, const struct daemon_handlers 
     d->base = base;
     d->handlers = *handlers;
     signal(SIGPIPE, SIG_IGN);
+    /* libevent puts this back: once all is over, an impatient signal changes nothing any more. */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
     for (int i = 0; i < SIGNALS; i++) {
         d->events[i] = evsignal_new(base, table[i].signal, table[i].on, d);
         if (d->events[i])

@@ -13,7 +13,8 @@ struct daemon_handlers {
     void *arg;
 };
 
-/* Ignores SIGPIPE. NULL: out of memory. */
+/* Ignores SIGPIPE; and, after daemon_free(), SIGTERM and SIGINT: who is at his end anyway ends
+ * well. NULL: out of memory. */
 struct daemon *daemon_new(struct event_base *base, const struct daemon_handlers *handlers);
 void daemon_free(struct daemon *daemon);
 

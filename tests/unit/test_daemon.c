@@ -146,6 +146,16 @@ static void a_broken_pipe_does_not_kill(void **state)
     scene_end(&s);
 }
 
+static void a_signal_after_the_end_changes_nothing(void **state)
+{
+    struct scene s;
+
+    scene_start(&s, NULL);
+    scene_end(&s);
+    assert_int_equal(raise(SIGTERM), 0);
+    assert_int_equal(raise(SIGINT), 0);
+}
+
 static void frees_nothing(void **state)
 {
     daemon_free(NULL);
@@ -159,6 +169,7 @@ int main(void)
         cmocka_unit_test(a_reload_while_stopping_is_no_second_signal),
         cmocka_unit_test(children_are_told_of),
         cmocka_unit_test(a_broken_pipe_does_not_kill),
+        cmocka_unit_test(a_signal_after_the_end_changes_nothing),
         cmocka_unit_test(frees_nothing),
     };
 
