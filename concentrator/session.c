@@ -328,15 +328,13 @@ static void grow_warm(struct session *s)
 static void mind_silence(struct session *s)
 {
     int fd = relay_far_fd(s->relay);
-    bool silent = relay_bytes_in(s->relay) == 0;
 
-    if (silent && !s->watched)
-        mptcp_watch_closely(fd);
-    else if (!silent && s->watched)
+    if (relay_bytes_in(s->relay) > 0) {
         mptcp_tune(fd);
-    s->watched = silent;
-    if (silent)
-        session_set_deadline(s, SESSION_SILENCE_MS);
+        return;
+    }
+    mptcp_watch_closely(fd);
+    session_set_deadline(s, SESSION_SILENCE_MS);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)

@@ -63,7 +63,6 @@ struct session {
     struct relay *relay;
     enum relay_end relay_end;
     uint64_t reported_in, reported_out; /* bytes the account knows of */
-    bool watched;                       /* closely: the gateway has said nothing since OPEN */
 };
 
 /* Timers that run at once, at most: of a session, with its dial and its relay; and beside them, of

@@ -17,8 +17,8 @@
 #define KEEPALIVE_IDLE_S 240
 #define KEEPALIVE_INTERVAL_S 15
 #define KEEPALIVE_PROBES 4
-#define CLOSE_IDLE_S 10
-#define CLOSE_INTERVAL_S 5
+#define WATCHED_IDLE_S 10
+#define WATCHED_INTERVAL_S 5
 
 /* A limit: what it holds is what has come and cannot be delivered yet. While a lost packet is sent
  * again, that is all that comes in a round trip, besides the one that is under way: two of 130 Mb/s
@@ -226,5 +226,5 @@ void mptcp_tune(int fd)
 
 void mptcp_watch_closely(int fd)
 {
-    keep_alive(fd, CLOSE_IDLE_S, CLOSE_INTERVAL_S);
+    keep_alive(fd, WATCHED_IDLE_S, WATCHED_INTERVAL_S);
 }

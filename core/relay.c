@@ -292,7 +292,7 @@ static bool is_far_delivered(const struct relay *r)
 {
     int far = unsent_bytes(r->far_fd);
 
-    return far <= !is_sealed(r) || (far <= last_word(r) && is_closed(r->far_fd));
+    return far <= (is_sealed(r) ? 0 : 1) || (far <= last_word(r) && is_closed(r->far_fd));
 }
 
 static bool is_delivered(const struct relay *r)

@@ -1078,6 +1078,15 @@ static void the_last_byte_has_a_limit(void **state)
     world_end(&w);
 }
 
+/* Sealed; the client ends, and reads nothing. */
+static void be_half_unread(struct world *w, const struct relay_limits *limits)
+{
+    world_new(w, HALF, PAIR_TCP, PAIR_TCP, limits);
+    start_relay(&w->relays[0]);
+    w->client.appetite = 0;
+    w->client.ends = true;
+}
+
 /* Sealed, and far has all: it is left, and its end does not touch what waits for the client. */
 static void the_last_byte_does_not_wait_with_far(void **state)
 {
@@ -1085,11 +1094,8 @@ static void the_last_byte_does_not_wait_with_far(void **state)
     struct record record;
     int queue = 1 << 20;
 
-    world_new(&w, HALF, PAIR_TCP, PAIR_TCP, &no_limits);
+    be_half_unread(&w, &no_limits);
     assert_int_equal(setsockopt(w.near_fd, SOL_SOCKET, SO_SNDBUFFORCE, &queue, sizeof(queue)), 0);
-    start_relay(&w.relays[0]);
-    w.client.appetite = 0;
-    w.client.ends = true;
     for (int i = 0; i < 40; i++) {
         half_say_data(&w, 10000);
         turn(&w);
@@ -1116,10 +1122,7 @@ static void far_is_answered_before_the_last_byte(void **state)
     struct world w;
     struct record record;
 
-    world_new(&w, HALF, PAIR_TCP, PAIR_TCP, &limits);
-    start_relay(&w.relays[0]);
-    w.client.appetite = 0;
-    w.client.ends = true;
+    be_half_unread(&w, &limits);
     half_hear(&w, RECORD_FIN, &record);
     while (buffers_used(&w, 0) == 0) {
         half_say_data(&w, RECORD_PAYLOAD_MAX);
