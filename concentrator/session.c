@@ -45,6 +45,7 @@ static const struct {
     [END_NOT_CONNECTED] = {"not_connected", true},
     [END_GATEWAY_CLOSED] = {"gateway_closed", true},
     [END_GATEWAY_RESET] = {"gateway_reset", false},
+    [END_GATEWAY_SILENT] = {"gateway_silent", false},
     [END_NO_HELLO] = {"no_hello", false},
     [END_CROWDED_OUT] = {"crowded_out", false},
     [END_REFUSED] = {"refused", true},
@@ -328,13 +329,16 @@ static void grow_warm(struct session *s)
 static void mind_silence(struct session *s)
 {
     int fd = relay_far_fd(s->relay);
+    uint32_t unanswered_ms = mptcp_unanswered_ms(fd);
 
-    if (relay_bytes_in(s->relay) > 0) {
+    if (unanswered_ms >= SESSION_UNANSWERED_MS) {
+        session_close(s, END_GATEWAY_SILENT);
+    } else if (unanswered_ms < SESSION_SILENCE_MS / 2 && relay_bytes_in(s->relay) > 0) {
         mptcp_tune(fd);
-        return;
+    } else {
+        mptcp_watch_closely(fd);
+        session_set_deadline(s, SESSION_SILENCE_MS);
     }
-    mptcp_watch_closely(fd);
-    session_set_deadline(s, SESSION_SILENCE_MS);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)

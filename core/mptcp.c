@@ -193,6 +193,36 @@ int mptcp_subflows(int fd, struct mptcp_subflow *out, size_t max)
     return n;
 }
 
+/* Of a connection that has fallen back the kernel tells as of any. */
+static int read_plain(int fd, struct mptcp_subflow *out)
+{
+    struct uapi_tcp_info tcp;
+    socklen_t len = sizeof(tcp);
+
+    memset(&tcp, 0, sizeof(tcp));
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &len) == -1)
+        return -errno;
+    fill(out, &(struct uapi_mptcp_subflow_addrs){0}, &tcp);
+    return 1;
+}
+
+uint32_t mptcp_unanswered_ms(int fd)
+{
+    struct mptcp_subflow subflows[SUBFLOWS_MAX];
+    int n = mptcp_subflows(fd, subflows, SUBFLOWS_MAX);
+    uint32_t unheard_ms = UINT32_MAX;
+    bool owes = false;
+
+    if (n < 0)
+        n = read_plain(fd, subflows);
+    for (int i = 0; i < n; i++) {
+        owes = owes || subflows[i].unacked > 0;
+        if (subflows[i].unheard_ms < unheard_ms)
+            unheard_ms = subflows[i].unheard_ms;
+    }
+    return owes ? unheard_ms : 0;
+}
+
 void mptcp_reset(int fd)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};

@@ -53,6 +53,9 @@ struct mptcp_subflow {
 /* MPTCP_FULL_INFO, or before 6.5 MPTCP_SUBFLOW_ADDRS with MPTCP_TCPINFO. Returns how many were
  * written, or -errno. */
 int mptcp_subflows(int fd, struct mptcp_subflow *out, size_t max);
+/* How long nothing has been heard of the peer, MPTCP or plain, while it owes an acknowledgement, in
+ * ms. 0: it owes none. */
+uint32_t mptcp_unanswered_ms(int fd);
 
 /* Ends fd (MPTCP or TCP) with a reset towards the peer, always, and closes it. SO_LINGER 0 alone
  * ends some MPTCP connections as a clean EOF, and close() with an empty queue does not reset at

@@ -135,6 +135,34 @@ def test_a_gateway_that_says_nothing_is_asked_soon(conc):
             wait_for(lambda: keepalive_timer(port) > 60, "an end of that", 30)
 
 
+@contextlib.contextmanager
+def losses():
+    """Yields what begins one: drop("tcp dport 1234")."""
+    def nft(*words):
+        subprocess.run(["nft", *words], check=True)
+
+    nft("add table inet losses")
+    nft("add chain inet losses in { type filter hook input priority 0; }")
+    try:
+        yield lambda what: nft(f"add rule inet losses in {what} drop")
+    finally:
+        nft("delete table inet losses")
+
+
+def test_a_gateway_that_died_before_it_heard_of_opened_is_given_up(conc):
+    """What it had sent behind OPEN is no sign that it lives."""
+    with destination() as listening, conc.welcomed() as gateway, losses() as drop:
+        port = gateway.sock.getsockname()[1]
+        drop(f"tcp dport {port}")
+        gateway.send(p.OPEN, p.open_payload(p.SEALED, "127.0.0.1", port_of(listening)))
+        gateway.send_data(b"hello")
+        with accept(listening) as far:
+            assert recv_exactly(far, 5) == b"hello"
+            drop(f"tcp sport {port}")
+            far.settimeout(120)  # the kernel would go on to send OPENED for 900
+            assert ends_in_reset(far)
+
+
 def test_a_reset_of_the_destination_arrives_as_reset(conc):
     with destination() as listening, conc.welcomed() as gateway:
         assert gateway.open("127.0.0.1", port_of(listening)) == 0
