@@ -57,8 +57,10 @@ struct option_row {
     const char *help;
     uint16_t at, count_at;           /* offsetof() in the struct */
     uint16_t size;                   /* of a group's struct */
-    const struct option_word *words; /* of a choice */
-    const struct option_row *rows;   /* of a group */
+    union {
+        const struct option_word *words; /* of a choice */
+        const struct option_row *rows;   /* of a group */
+    };
 };
 
 /* One mistake in the file. */
