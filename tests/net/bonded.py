@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -128,9 +129,9 @@ class Bonded:
             f'concentrators = ({", ".join(entries)});\n' + self.uplink_lines() + lines)
 
     @staticmethod
-    def concentrator_lines(port: int, socket: Path, key_file: Path) -> str:
+    def concentrator_lines(port: int, control: Path, key_file: Path) -> str:
         return (f'listen = ["0.0.0.0:{port}", "[::]:{port}"];\n'
-                f'control_socket = "{socket}";\n'
+                f'control_socket = "{control}";\n'
                 f'gateways = ({{ name = "home"; key_file = "{key_file}"; }});\n')
 
     def configure_concentrator(self, lines: str = "") -> None:
@@ -182,12 +183,12 @@ class Bonded:
             self.wait_until_up()
         return process
 
-    def _wait_for_start(self, process: Process, socket: Path) -> None:
+    def _wait_for_start(self, process: Process, control: Path) -> None:
         def answers() -> bool:
             assert process.poll() is None, f"it ended at once:\n{process.output()}"
-            return socket.exists() and self._ask(socket, "status") is not None
+            return control.exists() and self._ask(control, "status") is not None
 
-        wait_for(answers, 20, f"an answer on {socket}")
+        wait_for(answers, 20, f"an answer on {control}")
 
     def wait_until_up(self, deadline: float = 30) -> None:
         wait_for(lambda: self.status()["intercepting"], deadline, "interception")
@@ -222,10 +223,17 @@ class Bonded:
 
     # What they say
 
-    def _ask(self, socket: Path, command: str) -> Any:
-        done = subprocess.run([self.program, command, "--json", "--socket", socket],
-                              capture_output=True, text=True)
-        return json.loads(done.stdout) if done.stdout else None
+    @staticmethod
+    def _ask(path: Path, command: str) -> Any:
+        """What `bondway COMMAND --json` prints, without a process for each time that a test looks. None:
+        nobody answers."""
+        with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+            connection.settimeout(10)
+            connection.connect(str(path))
+            connection.sendall(command.encode() + b"\n")
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            return json.loads(answer) if answer else None
+        return None
 
     def status(self) -> Dict[str, Any]:
         return self._ask(self.gateway_socket, "status")
