@@ -73,9 +73,9 @@ struct session {
 /* A gateway whose uplink dies right after OPEN opens anew by another one, and its reset is lost
  * with the first. Who has nothing to send would learn of it by keepalive, and keep the
  * destination's connection for minutes. So whoever says nothing for so long is asked more often.
- * Where an acknowledgement is due the kernel does not ask, and waits for a quarter of an hour: who owes
- * that of OPENED for longer than a gateway waits for it (OPENED_PATIENCE_MS in gateway/trunk.c) is gone.
- */
+ * Where an acknowledgement is due the kernel does not ask, and waits for a quarter of an hour: who
+ * owes that of OPENED for longer than a gateway waits for it (OPENED_PATIENCE_MS in
+ * gateway/trunk.c) is gone. */
 #define SESSION_SILENCE_MS 10000
 #define SESSION_UNANSWERED_MS 90000
 

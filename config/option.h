@@ -55,8 +55,8 @@ struct option_row {
     const char *def;     /* as it would stand in the file; NULL: zero, or none */
     const char *example; /* for a required key, likewise */
     const char *help;
-    uint16_t at, count_at;           /* offsetof() in the struct */
-    uint16_t size;                   /* of a group's struct */
+    uint16_t at, count_at; /* offsetof() in the struct */
+    uint16_t size;         /* of a group's struct */
     union {
         const struct option_word *words; /* of a choice */
         const struct option_row *rows;   /* of a group */
