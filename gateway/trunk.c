@@ -729,6 +729,15 @@ static void race_anew(struct trunk *t, const struct schedule *next)
         event_add(t->race, &now);
 }
 
+/* Which has yet to be read. */
+static bool has_answer(const struct trunk *t)
+{
+    uint8_t first;
+
+    return greeting_has_begun(t->greeting) ||
+           recv(t->fd, &first, sizeof(first), MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* It was greeted on an uplink that is dead now, and has no other before it is welcomed. On one that
  * is merely no longer configured the answer is under way. */
 static bool is_stranded(const struct trunk *t)
@@ -739,8 +748,8 @@ static bool is_stranded(const struct trunk *t)
         uplink_exists(first) && (!uplink_usable(first, t->station->entry->address.family) ||
                                  gauge_verdict(&c->gauges->of[t->first_uplink]) == HEALTH_DEAD);
 
-    return dead && is_greeting(t) && !greeting_has_begun(t->greeting) && t->schedule.n_order > 0 &&
-           t->schedule.order[0] != t->first_uplink;
+    return dead && is_greeting(t) && t->schedule.n_order > 0 &&
+           t->schedule.order[0] != t->first_uplink && !has_answer(t);
 }
 
 /* By another uplink, or by plain TCP. What must not reach a destination twice is said again byte

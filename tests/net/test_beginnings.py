@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import threading
 
 import pytest
 
 import protocol as p
-from bonded import PORT, Bonded, Lab, Uplink, kernel_counter, wait_for
+from bonded import PORT, Bonded, Host, Lab, Uplink, kernel_counter, wait_for
 from test_healing import CLIENT_HELLO, WORD, wait_until_all_up
 from traffic import SLACK, Server, connect, read
 
@@ -140,3 +141,41 @@ def test_an_uplink_that_is_alive_and_carries_no_question():
             assert read(client, 6) == b"answer"
         assert heard == [WORD]
         assert bond.uplink("dsl")["state"] == "up"
+
+
+def unread(host: Host) -> int:
+    """Connections to the concentrator that have what the gateway has yet to read."""
+    lines = host.run(["ss", "-HnM", "dport", f"= :{PORT}"]).stdout.splitlines()
+    return sum(int(line.split()[1]) > 0 for line in lines)
+
+
+def test_an_uplink_that_dies_before_its_answers_are_read():
+    """There are so many that the gateway hears of its death in between: it reads what its kernel tells
+    first, since a third one was pulled before. What has been answered is not said again by another uplink:
+    that would be taken for a replay."""
+    flows = 100
+
+    def hear(connection: socket.socket) -> None:
+        connection.sendall(read(connection, len(WORD))[:6])
+        read(connection, 1)
+
+    alone = 'rules = ({ name = "alone"; scheduler = "failover"; });\n'
+    uplinks = [Uplink("dsl", delay=100), Uplink("lte", delay=30), Uplink("third")]
+    with Lab(uplinks) as lab, Bonded(lab, alone) as bond, \
+            Server(lab.destinations[0], hear) as server, contextlib.ExitStack() as clients:
+        wait_until_all_up(bond)
+        connected = [clients.enter_context(connect(lab.client, lab.destinations[0].address, server.port))
+                     for _ in range(flows)]
+        for client in connected:
+            client.settimeout(20 * SLACK)
+            client.sendall(WORD)
+        wait_for(bond.sessions, 5, "greetings on their way")
+        bond.gateway.send_signal(signal.SIGSTOP)
+        try:
+            lab.uplink("third").carrier(False)
+            wait_for(lambda: unread(lab.router) == flows, 10, "their answers")
+            lab.uplink("dsl").carrier(False)
+        finally:
+            bond.gateway.send_signal(signal.SIGCONT)
+        for client in connected:
+            assert read(client, 6) == WORD[:6]
