@@ -28,7 +28,8 @@ KERNELS = ["6.1", "6.12"]
 # Of tests/net: what other tests beside it would disturb, or be disturbed by.
 MEASURED = ["attack", "bond", "handover", "healing", "overflow", "schedulers", "stripping"]
 # Those that take longest, to begin with: else one of them is left alone at the end.
-LONGEST = ["soak", "scenarios", "uplinks", "unproxied", "blocked_probes", "idle", "bytes"]
+LONGEST = ["soak", "uplinks", "concentrator", "unproxied", "trouble", "reload", "scenarios", "programs",
+           "idle", "messages", "rules", "blocked_probes", "bytes"]
 ARCHITECTURES = ["arm64", "armhf", "mipsel", "s390x"]
 # Where the order of bytes tells. Without test_record, which seals millions: test_vectors has some.
 PROTOCOL_TESTS = ["test_vectors", "test_addr", "test_crypto", "test_probe_packet", "test_hello",

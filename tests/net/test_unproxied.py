@@ -15,6 +15,7 @@ from typing import Iterator, List, Optional
 import pytest
 
 from bonded import Bonded, Host, Lab, kernel_state, wait_for
+from test_healing import wait_until_all_up
 from traffic import SLACK, address_of
 
 OURS = "proto 171"
@@ -209,7 +210,7 @@ def wait_for_states(bond: Bonded, *states: str) -> None:
 def test_one_falls_silent():
     """Nobody says so; but the other one is answered meanwhile."""
     with Lab() as lab, Bonded(lab) as bond, Echo(lab.destinations[0], socket.AF_INET) as echo:
-        wait_for_states(bond, "up", "up")
+        wait_until_all_up(bond)
         lab.uplink("dsl").drop("both")
         # Idle, it is asked every 10 s. It is left as soon as that is known.
         wait_for_states(bond, "dead", "up")
@@ -222,7 +223,7 @@ def test_all_fall_silent():
     by one of them a little before the other: what goes direct meanwhile is not moved, which would
     end it."""
     with Lab() as lab, Bonded(lab) as bond, Echo(lab.destinations[0], socket.AF_INET) as echo:
-        wait_for_states(bond, "up", "up")
+        wait_until_all_up(bond)
         for _ in range(4):
             lab.vps.run(["nft", "add table inet away; add chain inet away input "
                          "{ type filter hook input priority 0; policy drop; }"])
@@ -248,7 +249,7 @@ def test_the_concentrator_is_killed_again_and_again():
     the uplinks without a word for a moment, in which they look dead, and then refuses one before the
     other. That is no reason to move; but it is when the other stays silent."""
     with Lab() as lab, Bonded(lab) as bond, Echo(lab.destinations[0], socket.AF_INET) as echo:
-        wait_for_states(bond, "up", "up")
+        wait_until_all_up(bond)
         dsl, lte = (uplink.address for uplink in lab.uplinks)
         silence(lab.vps, dsl, lte)
         bond.kill_concentrator()
@@ -256,7 +257,7 @@ def test_the_concentrator_is_killed_again_and_again():
         silence(lab.vps, dsl)
         wait_for_states(bond, "dead", "up")
         silence(lab.vps)
-        wait_for_states(bond, "up", "up")
+        wait_until_all_up(bond)
         assert way(lab, lab.client, echo, socket.AF_INET) == "dsl"
         assert ways(bond) == ["dsl"]
         lab.uplink("dsl").drop("both")
