@@ -50,13 +50,13 @@ struct option_word {
 /* A table of these ends with an empty name. Rows are read in the table's order. */
 struct option_row {
     char name[32];
-    uint8_t kind, flags; /* enum option_kind, of enum option_flag */
+    uint8_t kind, flags;   /* enum option_kind, of enum option_flag */
+    uint16_t at, count_at; /* offsetof() in the struct */
+    uint16_t size;         /* of a group's struct */
     uint32_t min, max;
     const char *def;     /* as it would stand in the file; NULL: zero, or none */
     const char *example; /* for a required key, likewise */
     const char *help;
-    uint16_t at, count_at; /* offsetof() in the struct */
-    uint16_t size;         /* of a group's struct */
     union {
         const struct option_word *words; /* of a choice */
         const struct option_row *rows;   /* of a group */
