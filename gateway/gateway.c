@@ -215,6 +215,14 @@ void gateway_concentrators_changed(void *arg)
 
 /* --- uplinks ------------------------------------------------------------------------------ */
 
+/* What is tried again and again is not told each time. */
+static bool may_tell(struct log_limit *limit)
+{
+    uint32_t held;
+
+    return log_limit_pass(limit, clock_now_ms(), &held);
+}
+
 /* Answers to direct flows come in by an uplink that need not be the router's normal way to where
  * they come from: a strict reverse path check (RFC 3704) would drop them, a loose one lets them in.
  */
@@ -232,6 +240,8 @@ static void loosen_reverse_path(struct gateway *g, const struct uplink *u)
     if (most != '1')
         return;
     int err = guard_sysctl(g->guard, name, "2");
+    if (!may_tell(&g->contested))
+        return;
     if (err)
         log_error(u->config->name, "cannot loosen its reverse path check for direct flows: %s",
                   strerror(-err));
@@ -244,8 +254,9 @@ static void complain_of_routes(struct gateway *g, const char *whose, int err)
 {
     if (!err)
         return;
-    log_error(whose, "cannot set its routes: %s; trying again in %d s", strerror(-err),
-              (int)refusal_patience.tv_sec);
+    if (may_tell(&g->refused))
+        log_error(whose, "cannot set its routes: %s; trying again every %d s", strerror(-err),
+                  (int)refusal_patience.tv_sec);
     event_add(g->routes_again, &refusal_patience);
 }
 
@@ -543,15 +554,16 @@ static int hold_sysctl(struct gateway *g, const char *name, const char *value)
 
     if (err || strcmp(now, value) == 0)
         return err;
-    if (again)
+    bool tells = !again || may_tell(&g->contested);
+    if (again && tells)
         log_warning(LABEL, "another program has set %s to %s: setting it to %s again", name, now,
                     value);
-    else if (strcmp(name, MPTCP_ENABLED) == 0)
+    else if (!again && strcmp(name, MPTCP_ENABLED) == 0)
         log_warning(LABEL, "net.mptcp.enabled was 0: switched on; it is put back at exit");
     err = guard_sysctl(g->guard, name, value);
-    if (err)
+    if (err && tells)
         log_error(LABEL, "cannot set %s: %s", name, strerror(-err));
-    else if (again)
+    else if (!err && again)
         renew_warm(g);
     return err;
 }
@@ -1233,7 +1245,9 @@ int gateway_run(const char *config_path)
 {
     struct gateway g = {.config_path = config_path,
                         .started_ms = clock_now_ms(),
-                        .crowded = {.burst = 1, .interval_ms = 10000}};
+                        .crowded = {.burst = 1, .interval_ms = 10000},
+                        .refused = {.burst = 4, .interval_ms = 600000},
+                        .contested = {.burst = 10, .interval_ms = 600000}};
 
     g.config = gateway_config_load(config_path, stderr);
     if (!g.config)
