@@ -612,9 +612,13 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 
     look_at_bridges(g);
     hold_sysctls(g);
-    for (size_t i = 0; i < uplinks_count(g->uplinks); i++)
-        keep_loose(g, uplinks_get(g->uplinks, i));
+    for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
+        const struct uplink *u = uplinks_get(g->uplinks, i);
+        keep_loose(g, u);
+        follow_verdict(g, u);
+    }
     follow_truth(g);
+    truth_look(g->truth);
 }
 
 /* --- flows -------------------------------------------------------------------------------- */

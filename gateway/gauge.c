@@ -84,6 +84,12 @@ void gauge_welcomed(struct gauge *g, uint64_t now_ms)
         g->outlived_us = unanswered_since_us(&g->health);
 }
 
+void gauge_unheard(struct gauge *g)
+{
+    g->tcp_works = false;
+    g->outlived_us = 0;
+}
+
 /* The concentrator has welcomed us there although its probes had ceased. */
 static bool outlived_probes(const struct gauge *g)
 {
@@ -155,6 +161,11 @@ uint32_t gauge_current_rtt_us(const struct gauge *g, const struct uplink *uplink
 bool gauge_is_probed(const struct gauge *g, const struct uplink *uplink)
 {
     return carries(g, uplink) && is_answered(&g->health);
+}
+
+bool gauge_is_answered(const struct gauge *g)
+{
+    return is_answered(&g->health);
 }
 
 bool gauge_is_refused(const struct gauge *g)

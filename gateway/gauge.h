@@ -54,6 +54,8 @@ void gauge_rtt(struct gauge *gauge, uint32_t rtt_us);
 void gauge_forget(struct gauge *gauge);
 /* A trunk that began there was welcomed. */
 void gauge_welcomed(struct gauge *gauge, uint64_t now_ms);
+/* A connection that was made to find out was not answered. */
+void gauge_unheard(struct gauge *gauge);
 /* A connection's further subflow there failed. Where all do, while the uplink lives, something on
  * the way refuses them: as good as stripped. */
 void gauge_join_failed(struct gauge *gauge);
@@ -75,6 +77,7 @@ const char *gauge_reason(const struct gauge *gauge, const struct uplink *uplink)
 uint32_t gauge_current_rtt_us(const struct gauge *gauge, const struct uplink *uplink);
 /* Its probes are answered: how much is lost, and how round trips vary, is known. */
 bool gauge_is_probed(const struct gauge *gauge, const struct uplink *uplink);
+bool gauge_is_answered(const struct gauge *gauge); /* likewise, whatever the kernel says of it */
 /* How long an answer takes these seconds: to a probe, or to a connection where those are blocked.
  * 0: unknown. */
 uint32_t gauge_delay_us(const struct gauge *gauge);

@@ -10,6 +10,10 @@
 /* A stripped one, and one whose probes are answered no more, after 15, 30, 60 ... 480 s. */
 #define AGAIN_FIRST_MS 15000
 #define AGAIN_DOUBLINGS 5
+/* Where only connections tell whether an uplink lives: how long one tells it. A dead one is tried
+ * again after 15, 30, 60 s. */
+#define WELCOME_TELLS_MS 60000
+#define DEAD_DOUBLINGS 2
 
 struct test {
     struct truth *all;
@@ -44,7 +48,11 @@ static void on_welcomed(void *arg)
 
 static void on_failed(void *arg, enum trunk_failure why, int error)
 {
-    end_test(arg);
+    struct test *t = arg;
+
+    if (error == ETIMEDOUT) /* a refusal says that it lives */
+        gauge_unheard(&t->all->context->gauges->of[t->uplink]);
+    end_test(t);
 }
 
 static const struct trunk_events test_events = {
@@ -65,12 +73,12 @@ static void start_test(struct test *t, struct station *station)
 static uint64_t patience_ms(const struct test *t, const struct gauge *gauge)
 {
     unsigned doublings = t->tests > 0 ? t->tests - 1 : 0;
+    bool is_dead = gauge_verdict(gauge) == HEALTH_DEAD, is_probed = gauge->health.answered_us;
+    unsigned most = is_dead && !is_probed ? DEAD_DOUBLINGS : AGAIN_DOUBLINGS;
 
-    bool died = gauge->health.answered_us && gauge_verdict(gauge) == HEALTH_DEAD;
-
-    if (gauge->mptcp != MPTCP_STRIPPED && !died && t->tests == 0)
+    if (gauge->mptcp != MPTCP_STRIPPED && !(is_dead && is_probed) && t->tests == 0)
         return PATIENCE_MS;
-    return (uint64_t)AGAIN_FIRST_MS << (doublings < AGAIN_DOUBLINGS ? doublings : AGAIN_DOUBLINGS);
+    return (uint64_t)AGAIN_FIRST_MS << (doublings < most ? doublings : most);
 }
 
 /* A test costs data. */
@@ -83,21 +91,24 @@ static bool can_be_tested(const struct truth *all, uint32_t uplink, const struct
 
 /* Probes that are not answered may be blocked, and do not tell a dead uplink from a live one; where
  * they are refused, it may be by a concentrator that does not run. */
-static bool is_known(const struct gauge *g)
+static bool is_known(const struct gauge *g, uint64_t now_ms)
 {
-    return g->mptcp == MPTCP_OK && (g->welcomed || g->health.answered_us) &&
+    bool told = g->welcomed && now_ms - g->welcomed_ms < WELCOME_TELLS_MS;
+
+    return g->mptcp == MPTCP_OK && (told || gauge_is_answered(g)) &&
            gauge_verdict(g) != HEALTH_DEAD && !gauge_is_refused(g);
 }
 
 static void look_at(struct test *t, struct station *station, uint64_t now_ms)
 {
     const struct gauge *gauge = &t->all->context->gauges->of[t->uplink];
+    bool known = is_known(gauge, now_ms);
 
-    if (is_known(gauge))
+    if (known)
         t->tests = 0;
     if (t->trunk)
         return;
-    if (is_known(gauge) || !can_be_tested(t->all, t->uplink, station))
+    if (known || !can_be_tested(t->all, t->uplink, station))
         t->due_ms = 0;
     else if (t->due_ms == 0)
         t->due_ms = now_ms + patience_ms(t, gauge);
