@@ -1,8 +1,9 @@
-/* Whether MPTCP survives on each uplink. Joins and flows tell it in passing (struct gauge); where
- * they do not, a connection is made for it: on an uplink of which nothing is known, and now and
- * then on one that strips, since another modem or another port may have come, and on one that is
- * dead by its probes, since these alone may have been blocked. What a test found stands in the
- * gauges. */
+/* Whether MPTCP survives on each uplink, and whether it lives where probes are blocked. Joins and
+ * flows tell it in passing (struct gauge); where they do not, a connection is made for it: on an
+ * uplink of which nothing is known, or has been for a minute, and its probes are not answered; and
+ * now and then on one that strips, since another modem or another port may have come, and on one
+ * that is dead by its probes, since these alone may have been blocked. What a test found stands in
+ * the gauges. */
 #ifndef GATEWAY_TRUTH_H
 #define GATEWAY_TRUTH_H
 
