@@ -30,8 +30,9 @@ PATIENCE = 240  # s
 HEALTHY, FAILED = (0.5, 5.0), (0.2, 6.0)  # s
 ROUND = 15.0  # s, then they end
 STAGGER = 3.0  # s, in which they begin
-# The concentrator keeps salts for so long, as many as flows began.
-HEAP_SETTLING = 90.0  # s
+# The concentrator keeps salts for so long, one of each connection that greeted it.
+HEAP_SETTLING = SALTS_KEPT = 90.0  # s
+SALT = 88 / 1024  # KiB, of its heap
 # What is free lies scattered, and for so long a little more so with each round.
 RESIDENT_SETTLING = 600.0  # s
 SAMPLES_MIN = 4
@@ -40,7 +41,7 @@ DIALS_MAX = 2  # for each flow
 # Of all flows. Those that begin together are hit together: twenty by one failure, where another one had
 # held fifty up and has just ended.
 UNHEARD_MAX = 1 / 100
-# KiB that may be had once more in a run: some hundred salts (see above) more than at the beginning.
+# KiB that may be had once more in a run: some hundred salts (see above) more than were reckoned with.
 SLIGHT = 128
 
 FAILURES: Dict[str, Callable] = {
@@ -216,10 +217,32 @@ def heap_kib(lab: Lab, process: Process) -> float:
     return int.from_bytes((lab.directory / str(process.pid)).read_bytes(), sys.byteorder) / 1024
 
 
-def note_memory(result: Result, lab: Lab, processes: Dict[str, Process], now: float) -> None:
+class Dials:
+    """How many the gateway has made by when. In between they are taken to be spread evenly."""
+
+    def __init__(self) -> None:
+        self._noted: List[Tuple[float, int]] = [(0.0, 0)]
+
+    def note(self, now: float, dials: int) -> None:
+        self._noted.append((now, dials))
+
+    def by(self, at: float) -> float:
+        for (begin, some), (end, more) in zip(self._noted, self._noted[1:]):
+            if at < end:
+                return some + (more - some) * max(0.0, at - begin) / (end - begin)
+        return self._noted[-1][1]
+
+    def salts(self, now: float) -> float:
+        """That the concentrator keeps of them."""
+        return self.by(now) - self.by(now - SALTS_KEPT)
+
+
+def note_memory(result: Result, lab: Lab, processes: Dict[str, Process], now: float,
+                dials: Dials) -> None:
     for name, process in processes.items():
+        salts = dials.salts(now) if name == "concentrator" else 0
         if now > HEAP_SETTLING:
-            result.memory[f"{name}, heap"].append(heap_kib(lab, process))
+            result.memory[f"{name}, heap"].append(heap_kib(lab, process) - SALT * salts)
         if now > RESIDENT_SETTLING:
             result.memory[f"{name}, resident"].append(memory_kib(process))
 
@@ -279,14 +302,21 @@ def soak(seconds: float, flows: int, seed: int) -> Result:
         assert exchange(lab, server.port, 1, 1) == ""
         bond.wait_until_over()
         wait_for(lambda: bond.status()["concentrators"][0]["warm"] > 1, 20, "warm connections")
-        before, begin = held(bond), time.monotonic()
+        before, begin, dials = held(bond), time.monotonic(), Dials()
+
+        def note_dials() -> float:
+            now = time.monotonic() - begin
+            result.dials = kernel_counter(lab.router, "MPCapableSYNTX")
+            dials.note(now, result.dials)
+            return now
+
         failing = Background(run_failures, lab, failures, over, result)
-        while not is_enough(result, now := time.monotonic() - begin, seconds):
+        while not is_enough(result, time.monotonic() - begin, seconds):
             run_round(lab, server.port, flows, seed * 1000 + result.rounds, result)
+            note_dials()
             result.left = rest(bond, before)
-            note_memory(result, lab, processes, now)
+            note_memory(result, lab, processes, note_dials(), dials)
         over.set()
         failing.result()
         explain_cuts(result, bond.gateway.output())
-        result.dials = kernel_counter(lab.router, "MPCapableSYNTX")
     return result

@@ -13,7 +13,7 @@ import pytest
 from bonded import ROOT, Lab
 from scenario import LOSSLESS, QUEUE, RATE, RTT, Ratio, Result, Scenario, Way, draw
 from soak import Result as SoakResult
-from soak import exchange, explain_cuts, is_steady, plan
+from soak import Dials, exchange, explain_cuts, is_steady, plan
 from traffic import SLACK, Server, offer, read, take
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
@@ -155,7 +155,7 @@ def test_who_was_cut_and_who_was_not_heard():
            "mode=sealed rx_bytes=0 tx_bytes=0 duration_ms=6001\n"
            "info flow 8: closed why=far-reset client=192.168.77.10:4002 destination=12.0.1.2:1 "
            "mode=sealed rx_bytes=0 tx_bytes=0 duration_ms=6001\n")
-    result = SoakResult(failures=4, flows=10, cut=["from port 4001: reset", "from port 4002: reset"])
+    result = SoakResult(flows=100, cut=["from port 4001: reset", "from port 4002: reset"])
     explain_cuts(result, log)
     lines = log.splitlines()
     assert result.cut == ["from port 4002: reset | " + lines[1].partition(": ")[2]]
@@ -163,8 +163,16 @@ def test_who_was_cut_and_who_was_not_heard():
     assert not result.kept
     result.cut.clear()
     assert result.kept
-    result.failures = 3
+    result.flows = 99
     assert not result.kept
+
+
+def test_salts_that_are_kept():
+    """Those of the last 90 s: of the dials between two looks, a part."""
+    dials = Dials()
+    dials.note(60, 600)
+    dials.note(120, 720)
+    assert [dials.salts(at) for at in (30, 60, 120, 150, 210, 300)] == [300, 600, 420, 120, 0, 0]
 
 
 def test_a_plan_of_failures():
