@@ -249,8 +249,8 @@ class Bonded:
         return self._ask(self.concentrator_socket, "flows")
 
     def flow(self) -> Dict[str, Any]:
-        """The only one there is."""
-        flows = self.flows()
+        """The only one there is, or is about to be: a client is connected before the gateway knows."""
+        flows = wait_for(self.flows, 5, "a flow")
         assert len(flows) == 1, flows
         return flows[0]
 
