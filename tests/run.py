@@ -26,10 +26,10 @@ LOGS = BUILD / "logs"
 JOBS = len(os.sched_getaffinity(0))
 KERNELS = ["6.1", "6.12"]
 # Of tests/net: what other tests beside it would disturb, or be disturbed by.
-MEASURED = ["attack", "bond", "handover", "healing", "overflow", "schedulers", "stripping"]
+MEASURED = ["attack", "bond", "handover", "overflow", "schedulers", "stalls"]
 # Those that take longest, to begin with: else one of them is left alone at the end.
-LONGEST = ["soak", "uplinks", "concentrator", "unproxied", "trouble", "reload", "scenarios", "programs",
-           "idle", "messages", "rules", "blocked_probes", "bytes"]
+LONGEST = ["soak", "trouble", "uplinks", "healing", "unproxied", "messages", "scenarios", "concentrator",
+           "blocked_probes", "idle", "bytes", "reload", "programs", "stripping", "destinations"]
 ARCHITECTURES = ["arm64", "armhf", "mipsel", "s390x"]
 # Where the order of bytes tells. Without test_record, which seals millions: test_vectors has some.
 PROTOCOL_TESTS = ["test_vectors", "test_addr", "test_crypto", "test_probe_packet", "test_hello",
@@ -327,8 +327,8 @@ def run_net(runner: Runner) -> None:
     measured = [ROOT / "tests/net" / f"test_{name}.py" for name in MEASURED]
     others = set((ROOT / "tests/net").glob("test_*.py")) - set(measured)
     runner.run("net: speed and stalls", read_pytest, *PYTEST, *measured, **environment)
-    runner.run("net: calls that fail", read_pytest, *PYTEST, ROOT / "tests/failure", **environment)
-    run_side_by_side(runner, "net: programs", sorted(others), environment)
+    failures = (ROOT / "tests/failure").glob("test_*.py")
+    run_side_by_side(runner, "net: programs", [*sorted(others), *failures], environment)
 
 
 def run_openwrt(runner: Runner) -> None:
@@ -338,8 +338,7 @@ def run_openwrt(runner: Runner) -> None:
 
 def run_side_by_side(runner: Runner, label: str, files: Sequence[Path],
                      environment: Dict[str, str]) -> None:
-    """Files of tests, one more than JOBS at a time: each has namespaces of its own, and mostly
-    waits."""
+    """Files of tests, twice JOBS at a time: each has namespaces of its own, and mostly waits."""
     def run(path: Path) -> Result:
         log = LOGS / f"{path.stem}.log"
         log.unlink(missing_ok=True)
@@ -348,7 +347,7 @@ def run_side_by_side(runner: Runner, label: str, files: Sequence[Path],
 
     places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
     ordered = sorted(files, key=lambda path: places.get(path.stem, len(places)))
-    runner.run_all(label, run, ordered, JOBS + 1)
+    runner.run_all(label, run, ordered, 2 * JOBS)
 
 
 # How much of each, where nobody says: more than a usual run has time for.
