@@ -424,22 +424,19 @@ static void follow_verdict(struct gateway *g, const struct uplink *u)
 }
 
 /* Where MPTCP survives again, flows and warm connections may join. Where it no longer does, their
- * subflows end by themselves, and what was made before may live on; when it does again is asked. */
+ * subflows end by themselves, and what was made before may live on. */
 static void follow_truth(struct gateway *g)
 {
-    bool restored = false, lost = false;
+    bool restored = false;
 
     for (size_t i = 0; i < uplinks_count(g->uplinks); i++) {
         bool now = g->gauges.of[i].mptcp == MPTCP_STRIPPED;
 
         restored = restored || (g->stripped[i] && !now);
-        lost = lost || (now && !g->stripped[i]);
         g->stripped[i] = now;
     }
     if (restored)
         gateway_all_follow(g);
-    else if (lost)
-        truth_look(g->truth);
 }
 
 /* A doubt concerns those who carry something now; for the others it is over before they do. */
@@ -617,7 +614,6 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
         keep_loose(g, u);
         follow_verdict(g, u);
     }
-    follow_truth(g);
     truth_look(g->truth);
 }
 
