@@ -40,7 +40,7 @@ LONGER = 2  # times the time that was asked for: to have so many samples
 DIALS_MAX = 2  # for each flow
 # Of all flows. Those that begin together are hit together: twenty by one failure, where another one had
 # held fifty up and has just ended.
-UNHEARD_MAX = 1 / 100
+UNHEARD_MAX = 1 / 250
 # KiB that may be had once more in a run: some hundred salts (see above) more than were reckoned with.
 SLIGHT = 128
 

@@ -155,7 +155,7 @@ def test_who_was_cut_and_who_was_not_heard():
            "mode=sealed rx_bytes=0 tx_bytes=0 duration_ms=6001\n"
            "info flow 8: closed why=far-reset client=192.168.77.10:4002 destination=12.0.1.2:1 "
            "mode=sealed rx_bytes=0 tx_bytes=0 duration_ms=6001\n")
-    result = SoakResult(flows=100, cut=["from port 4001: reset", "from port 4002: reset"])
+    result = SoakResult(flows=250, cut=["from port 4001: reset", "from port 4002: reset"])
     explain_cuts(result, log)
     lines = log.splitlines()
     assert result.cut == ["from port 4002: reset | " + lines[1].partition(": ")[2]]
@@ -163,7 +163,7 @@ def test_who_was_cut_and_who_was_not_heard():
     assert not result.kept
     result.cut.clear()
     assert result.kept
-    result.flows = 99
+    result.flows = 249
     assert not result.kept
 
 
