@@ -75,8 +75,7 @@ def test_a_firewall_begins_to_reject_udp():
         wait_for_use(bond, "lte", 10)
         lte = lab.uplink("lte")
         lab.vps.run(["nft", REJECTED.format(port=PORT, source=lte.address)])
-        wait_for(lambda: bond.uplink("lte")["reason"] == BLOCKED_REASON,
-                 10 * SLACK, "the truth")
+        wait_for(lambda: bond.uplink("lte")["reason"] == BLOCKED_REASON, 10 * SLACK, "the truth")
         wait_for_use(bond, "lte", 10)
         assert bond.station("vps")["state"] == "up"
         assert not {"dead", "down"} & {event["what"] for event in events(bond)}

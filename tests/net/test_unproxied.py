@@ -257,7 +257,7 @@ def test_the_concentrator_is_killed_again_and_again():
         silence(lab.vps, dsl)
         wait_for_states(bond, "dead", "up")
         silence(lab.vps)
-        wait_until_all_up(bond)
+        wait_for_states(bond, "up", "up")
         assert way(lab, lab.client, echo, socket.AF_INET) == "dsl"
         assert ways(bond) == ["dsl"]
         lab.uplink("dsl").drop("both")
