@@ -12,6 +12,9 @@ from typing import Callable, List, Optional, Sequence
 
 FLOWS = int(os.environ.get("BONDWAY_STALLED_FLOWS", "300"))
 SECONDS = float(os.environ.get("BONDWAY_STALLED_SECONDS", "1"))
+DEADLINE_S = 20
+# A lost packet is no end: it is sent again after 0.2 s, and if that is lost, too, after 0.6 s.
+QUIET_S = 2
 MEMORY = (64 << 10) + 512  # of a program, for each: one buffer
 # The kernel's buffers stay small then.
 NO_NET_ADMIN = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
@@ -19,13 +22,14 @@ PATTERN = bytes(range(251)) * 300
 
 
 def fill(sources: Sequence[socket.socket], most: Optional[int] = None) -> List[int]:
-    """Writes to all until none takes any more, for half a second; or `most` to each. How much each has
-    taken; what is written is its place in the stream, over and over."""
+    """Writes `most` to each; or to all until none takes any more for QUIET_S. How much each has taken;
+    what is written is its place in the stream, over and over."""
+    quiet_s = QUIET_S if most is None else DEADLINE_S
     sent, poll = [0] * len(sources), select.poll()
     places = {source.fileno(): i for i, source in enumerate(sources)}
     for number in places:
         poll.register(number, select.POLLOUT)
-    while ready := poll.poll(500):
+    while places and (ready := poll.poll(1000 * quiet_s)):
         for number, _ in ready:
             i = places[number]
             size = 65536 if most is None else min(65536, most - sent[i])
@@ -33,6 +37,7 @@ def fill(sources: Sequence[socket.socket], most: Optional[int] = None) -> List[i
                 sent[i] += sources[i].send(PATTERN[sent[i] % 251:][:size])
             if sent[i] == most:
                 poll.unregister(number)
+                del places[number]
     return sent
 
 

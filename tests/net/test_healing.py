@@ -309,6 +309,11 @@ def is_at_concentrator(lab: Lab, uplink: Uplink, port: int) -> bool:
         ["ss", "-tnOH", "state", "established", f"( sport = :{PORT} )"]).stdout
 
 
+def lost_removals(lab: Lab) -> int:
+    listing = lab.internet.run(["nft", "list", "table", "inet", "lossy"]).stdout
+    return sum(int(n) for n in re.findall(r"packets (\d+)", listing))
+
+
 def test_the_word_of_a_paths_end_is_lost():
     """The gateway has given a path up, and says so in a packet that gets lost; so the concentrator
     keeps sending there, more and more seldom. It notices that nobody is there any more; the kernel
@@ -323,8 +328,7 @@ def test_the_word_of_a_paths_end_is_lost():
         lte.drop("both")
         wait_for_state(bond, "lte", "dead", 3 * SLACK)
         wait_for(lambda: len(bond.flow()["subflows"]) == 1, 5, "the end of the path")
-        assert sum(int(n) for n in re.findall(r"packets (\d+)", lab.internet.run(
-            ["nft", "list", "table", "inet", "lossy"]).stdout)) > 0
+        wait_for(lambda: lost_removals(lab) > 0, 5, "the loss of its word")
         assert is_at_concentrator(lab, lte, port)
         begin = time.monotonic()
         wait_for(lambda: not is_at_concentrator(lab, lte, port), 20 * SLACK, "notice of it")
