@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -187,26 +189,45 @@ class Interrupted(BaseException):
     pass
 
 
+# To the kernel a session is a group: what is nice in it is so to nobody outside, but for its own word.
+PATIENT = ["sh", "-c", 'echo 10 2>/dev/null >/proc/self/autogroup; exec nice -n 10 "$@"', "sh"]
+
+
 class Runner:
     """Runs commands, each a session of its own so that it can be ended as a whole."""
 
     def __init__(self) -> None:
         self.total = Result()
+        self._prefix: List[str] = []
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
         self._running: Set[subprocess.Popen] = set()
         self._built: Set[str] = set()
 
+    def patient(self) -> "Runner":
+        """The same, but what it runs leaves the processor to all others."""
+        twin = copy.copy(self)
+        twin._prefix = PATIENT
+        return twin
+
     def call(self, log: Path, command: Sequence[object], **environment: str) -> int:
+        if self._ending.is_set():
+            raise Interrupted
         with open(log, "ab") as output:
-            process = subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=output,
-                                       stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                       start_new_session=True, env={**os.environ, **environment})
+            process = subprocess.Popen([str(word) for word in [*self._prefix, *command]], cwd=ROOT,
+                                       stdout=output, stderr=subprocess.STDOUT,
+                                       stdin=subprocess.DEVNULL, start_new_session=True,
+                                       env={**os.environ, **environment})
         self._running.add(process)
         code = process.wait()
         self._running.discard(process)
+        if self._ending.is_set():
+            raise Interrupted
         return code
 
     def end_running(self) -> None:
-        """SIGINT, so that tests clean up; what does not heed it is ended."""
+        """SIGINT, so that tests clean up; what does not heed it is ended. Nothing else begins."""
+        self._ending.set()
         for number, patience in ((signal.SIGINT, 15), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
             for process in list(self._running):
                 with contextlib.suppress(ProcessLookupError):
@@ -224,11 +245,10 @@ class Runner:
         words = [f"{number} {word}" for number, word in
                  ((result.passed, "passed"), (result.skipped, "skipped"),
                   (result.failed, "FAILED")) if number]
-        print(f"{label:<28}{time.monotonic() - begin:>5.0f} s   {', '.join(words)}".rstrip())
-        for line in result.details:
-            print(f"    {line}")
-        sys.stdout.flush()
-        self.total.add(result)
+        head = f"{label:<28}{time.monotonic() - begin:>5.0f} s   {', '.join(words)}".rstrip()
+        with self._lock:
+            print("\n".join([head, *(f"    {line}" for line in result.details)]), flush=True)
+            self.total.add(result)
 
     def run(self, label: str, read: Reader, *command: object, **environment: str) -> Result:
         """One command that is a step."""
@@ -292,9 +312,12 @@ def run_lint(runner: Runner) -> None:
 
 def run_unit(runner: Runner) -> None:
     for name in ("asan", "clang"):
-        directory = runner.build(name)
-        runner.run(f"unit: {BUILDS[name][0]}", read_ctest, *CTEST, directory, "-L", "^unit$",
-                   "-j", JOBS)
+        run_unit_of(runner, name)
+
+
+def run_unit_of(runner: Runner, name: str) -> None:
+    directory = runner.build(name)
+    runner.run(f"unit: {BUILDS[name][0]}", read_ctest, *CTEST, directory, "-L", "^unit$", "-j", JOBS)
 
 
 def run_portable(runner: Runner) -> None:
@@ -320,15 +343,27 @@ def lab(runner: Runner) -> Dict[str, str]:
 
 
 def run_net(runner: Runner) -> None:
+    run_net_alone(runner)
+    run_programs(runner)
+
+
+def run_net_alone(runner: Runner) -> None:
+    """What others beside it would spoil."""
     environment = lab(runner)
     runner.run("net: the lab itself", read_pytest, *PYTEST, ROOT / "tests/netlab", **environment)
     runner.run("net: modules", read_ctest, *CTEST, runner.build("asan"), "-L", "^net$",
                "-E", "^(netlab|net_.*)$", "-j", JOBS)
-    measured = [ROOT / "tests/net" / f"test_{name}.py" for name in MEASURED]
-    others = set((ROOT / "tests/net").glob("test_*.py")) - set(measured)
-    runner.run("net: speed and stalls", read_pytest, *PYTEST, *measured, **environment)
+    runner.run("net: speed and stalls", read_pytest, *PYTEST, *net_tests(MEASURED), **environment)
+
+
+def net_tests(names: Sequence[str]) -> List[Path]:
+    return [ROOT / "tests/net" / f"test_{name}.py" for name in names]
+
+
+def run_programs(runner: Runner) -> None:
+    others = set((ROOT / "tests/net").glob("test_*.py")) - set(net_tests(MEASURED))
     failures = (ROOT / "tests/failure").glob("test_*.py")
-    run_side_by_side(runner, "net: programs", [*sorted(others), *failures], environment)
+    run_side_by_side(runner, "net: programs", [*sorted(others), *failures], lab(runner))
 
 
 def run_openwrt(runner: Runner) -> None:
@@ -382,7 +417,7 @@ def run_threads(runner: Runner) -> None:
     """Data races, where there are threads."""
     directory = runner.build("tsan")
     runner.run("unit: TSan", read_ctest, *CTEST, directory, "-R", "^test_(log|replay)$")
-    files = [ROOT / f"tests/net/test_{name}.py" for name in THREADED]
+    files = net_tests(THREADED)
     # At its exit it would wait a second for other threads.
     run_side_by_side(runner, "net: TSan", files,
                      {**lab(runner), "BONDWAY": str(directory / "cli/bondway"),
@@ -391,7 +426,7 @@ def run_threads(runner: Runner) -> None:
 
 def run_fuzz(runner: Runner) -> None:
     directory = runner.build("fuzz") / "tests/fuzz"
-    seconds = int(os.environ.get("FUZZ_SECONDS", "6"))
+    seconds = int(os.environ.get("FUZZ_SECONDS", "30"))
 
     def fuzz(program: Path) -> Result:
         name, log = program.name, LOGS / f"{program.name}.log"
@@ -451,9 +486,31 @@ STEPS: Dict[str, Callable[[Runner], None]] = {
     "attack": run_attack, "failure": run_failure, "threads": run_threads, "package": run_package,
     "browser": run_browser, "kernels": run_kernels,
 }
-USUAL = [name for name in STEPS if name not in
-         ("cross", "coverage", "bench", "heal", "scenarios", "overflow", "schedulers", "soak",
-          "attack", "failure", "threads", "package", "browser", "kernels")]
+USUAL = ["lint", "unit", "portable", "fuzz", "net", "openwrt", "demo"]
+
+
+def run_usual(runner: Runner) -> None:
+    """These, in the order that takes least time: what only computes beside tests that mostly wait."""
+    def compute() -> None:
+        patient = runner.patient()
+        patient.build("clang")
+        run_portable(patient)
+        run_fuzz(patient)
+
+    run_lint(runner)
+    run_unit_of(runner, "asan")
+    run_net_alone(runner)
+    with ThreadPoolExecutor(1) as beside:
+        computed = beside.submit(compute)
+        try:
+            run_programs(runner)
+            run_openwrt(runner)
+            computed.result()
+        except Interrupted:
+            runner.end_running()
+            raise
+    run_unit_of(runner, "clang")
+    STEPS["demo"](runner)
 
 
 def give_back() -> None:
@@ -477,7 +534,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests/run", description=__doc__)
     parser.add_argument("steps", nargs="*", metavar="STEP", choices=[[], *STEPS],
                         help=f"of {', '.join(STEPS)}; without any: {', '.join(USUAL)}")
-    steps = parser.parse_args().steps or USUAL
+    steps = [STEPS[name] for name in parser.parse_args().steps] or [run_usual]
     for name in ("BONDWAY", "BONDWAY_FAST", "NETLAB_LINK", "NETLAB_PROBE", "CC", "CFLAGS",
                  "PYTHONPATH", "PYTEST_ADDOPTS"):
         os.environ.pop(name, None)
@@ -488,8 +545,8 @@ def main() -> int:
 
     runner, interrupted = Runner(), False
     try:
-        for name in steps:
-            STEPS[name](runner)
+        for step in steps:
+            step(runner)
     except SystemExit:
         pass
     except Interrupted:
