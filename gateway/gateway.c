@@ -542,6 +542,20 @@ static void renew_warm(struct gateway *g)
         concentrators_doubt(g->concentrators, station);
 }
 
+static int change_sysctl(struct gateway *g, const char *name, const char *now, const char *value,
+                         bool again, bool tells)
+{
+    if (again && tells)
+        log_warning(LABEL, "another program has set %s to %s: setting it to %s again", name, now,
+                    value);
+    else if (!again && strcmp(name, MPTCP_ENABLED) == 0)
+        log_warning(LABEL, "net.mptcp.enabled was 0: switched on; it is put back at exit");
+    int err = guard_sysctl(g->guard, name, value);
+    if (!err && again)
+        renew_warm(g);
+    return err;
+}
+
 /* Not only once: `sysctl --system` and its like may set it to something else. */
 static int hold_sysctl(struct gateway *g, const char *name, const char *value)
 {
@@ -549,19 +563,13 @@ static int hold_sysctl(struct gateway *g, const char *name, const char *value)
     char now[32];
     int err = sysctl_read(name, now, sizeof(now));
 
-    if (err || strcmp(now, value) == 0)
+    if (err == -ENOENT || (!err && strcmp(now, value) == 0))
         return err;
     bool tells = !again || may_tell(&g->contested);
-    if (again && tells)
-        log_warning(LABEL, "another program has set %s to %s: setting it to %s again", name, now,
-                    value);
-    else if (!again && strcmp(name, MPTCP_ENABLED) == 0)
-        log_warning(LABEL, "net.mptcp.enabled was 0: switched on; it is put back at exit");
-    err = guard_sysctl(g->guard, name, value);
+    if (!err)
+        err = change_sysctl(g, name, now, value, again, tells);
     if (err && tells)
         log_error(LABEL, "cannot set %s: %s", name, strerror(-err));
-    else if (!err && again)
-        renew_warm(g);
     return err;
 }
 
