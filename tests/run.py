@@ -189,7 +189,8 @@ class Interrupted(BaseException):
     pass
 
 
-# To the kernel a session is a group: what is nice in it is so to nobody outside, but for its own word.
+# The processor is shared among sessions first, then in each (sched(7), autogroup): nice alone would
+# count within one only.
 PATIENT = ["sh", "-c", 'echo 10 2>/dev/null >/proc/self/autogroup; exec nice -n 10 "$@"', "sh"]
 
 
