@@ -341,9 +341,8 @@ def descriptors(process: Process) -> int:
 
 
 def wake_ups(process: Process) -> int:
-    """How often it has been given a processor, up to now."""
-    return (_status_of(process, "voluntary_ctxt_switches") +
-            _status_of(process, "nonvoluntary_ctxt_switches"))
+    """How often it has slept, up to now. (Where others take the processor from it, it does not.)"""
+    return _status_of(process, "voluntary_ctxt_switches")
 
 
 def _status_of(process: Process, field: str) -> int:
