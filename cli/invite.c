@@ -25,6 +25,7 @@
 #define DEFAULT_PORT 7171
 #define SERVICE_USER "bondway"
 #define ENTRY_MAX (2 * PATH_MAX)
+#define LISTEN_MAX 8
 
 static const char fresh_config[] =
     "# bondway concentrator. `bondway concentrator --keys` tells what else may stand here.\n\n";
@@ -35,10 +36,13 @@ struct invitation {
     bool force, rotate, retire;
     struct draft draft;
     struct concentrator_config *loaded; /* NULL: the file is not there, or names no gateways */
-    const struct peer_config *known;    /* the gateway, where the file has it */
+    char *user, *socket;                /* whose the keys are, "": ours; the concentrator's */
+    struct addr listen[LISTEN_MAX];
+    size_t n_listen;
+    const struct peer_config *known; /* the gateway, where the file has it */
     char key_path[PATH_MAX];
     struct key_ring keys; /* what the file at key_path holds; the link has the last one */
-    bool made_key;
+    bool made_key;        /* where there was no such file */
     struct join_link link;
 };
 
@@ -145,29 +149,55 @@ static int take_address(struct join_link *link, const char *text, uint16_t port)
 /* Before anything is changed. Returns an exit code, as what follows. */
 static int choose_address(struct invitation *v)
 {
-    static const struct addr anywhere[] = {{.family = 4, .port = DEFAULT_PORT},
-                                           {.family = 6, .port = DEFAULT_PORT}};
-    const struct addr *listen = v->loaded ? v->loaded->listen : anywhere;
-    size_t n = v->loaded ? v->loaded->n_listen : 2;
-
     if (!v->address)
-        return find_address(listen, n, &v->link) ? EXIT_FAILED : EXIT_WELL;
-    return take_address(&v->link, v->address, listen[0].port);
+        return find_address(v->listen, v->n_listen, &v->link) ? EXIT_FAILED : EXIT_WELL;
+    return take_address(&v->link, v->address, v->listen[0].port);
 }
 
 /* ---- the key, and the configuration ---- */
+
+static void read_listen(struct invitation *v)
+{
+    static const struct addr anywhere[] = {{.family = 4, .port = DEFAULT_PORT},
+                                           {.family = 6, .port = DEFAULT_PORT}};
+
+    while (v->n_listen < LISTEN_MAX) {
+        char *text = draft_text_of(&v->draft, "listen", (unsigned)v->n_listen);
+        bool good = text && addr_parse(&v->listen[v->n_listen], text) == 0;
+        free(text);
+        if (!good)
+            break;
+        v->n_listen++;
+    }
+    if (v->n_listen == 0) {
+        memcpy(v->listen, anywhere, sizeof(anywhere));
+        v->n_listen = 2;
+    }
+}
+
+/* As whom a concentrator runs that is told nothing else: the package makes that user. */
+static const char *usual_user(void)
+{
+    struct privilege_user found;
+
+    return privilege_find_user(SERVICE_USER, &found) == 0 ? SERVICE_USER : "";
+}
 
 /* A new file, and one that names no gateways yet, are completed; any other must be good as it is.
  */
 static int load(struct invitation *v)
 {
-    int err = draft_open(&v->draft, v->config, stderr);
-
-    if (err)
+    if (draft_open(&v->draft, v->config, stderr))
         return EXIT_USAGE;
-    if (!v->draft.text)
-        return EXIT_WELL;
-    if (!edit_has(v->draft.text, role_concentrator.list))
+    read_listen(v);
+    bool first = draft_count(&v->draft, role_concentrator.list) == 0;
+    v->user = draft_text(&v->draft, "user", first ? usual_user() : "");
+    v->socket = draft_text(&v->draft, "control_socket", role_concentrator.socket);
+    if (!v->user || !v->socket) {
+        command_complain(&invite_command, "out of memory");
+        return EXIT_FAILED;
+    }
+    if (!v->draft.text || !edit_has(v->draft.text, role_concentrator.list))
         return EXIT_WELL;
     v->loaded = concentrator_config_load(v->config, stderr);
     if (!v->loaded)
@@ -189,26 +219,11 @@ static bool is_anothers(const struct invitation *v, const struct key *key)
     return false;
 }
 
-/* A package makes it; the concentrator then need not stay root. */
-static const char *user_of(const struct invitation *v)
-{
-    struct privilege_user found;
-
-    if (v->loaded || v->draft.text)
-        return v->loaded ? v->loaded->user : "";
-    return privilege_find_user(SERVICE_USER, &found) == 0 ? SERVICE_USER : "";
-}
-
-static const char *socket_of(const struct invitation *v)
-{
-    return v->loaded ? v->loaded->control_socket : role_concentrator.socket;
-}
-
 static int write_keys(struct invitation *v)
 {
     const struct provision_reader reader = {
-        .user = user_of(v),
-        .socket = socket_of(v),
+        .user = v->user,
+        .socket = v->socket,
         .like = v->loaded && v->loaded->n_peers > 0 ? v->loaded->peers[0].key_file : NULL};
 
     return provision_keys_write(&invite_command, v->key_path, &v->keys, &reader) ? EXIT_FAILED
@@ -225,9 +240,25 @@ static int add_key(struct invitation *v)
         return EXIT_FAILED;
     }
     v->keys.n++;
+    bool was_there = access(v->key_path, F_OK) == 0;
     int code = write_keys(v);
-    v->made_key = code == EXIT_WELL;
+    v->made_key = code == EXIT_WELL && !was_there;
     return code;
+}
+
+/* Its owner would lose it. */
+static int check_key_user(const struct invitation *v)
+{
+    char *user = draft_key_user(&v->draft, role_concentrator.list, v->key_path, -1);
+
+    if (!user)
+        return EXIT_WELL;
+    command_complain(&invite_command,
+                     "%s is the key of gateway \"%s\": choose another name, or write another "
+                     "key_file for that one in %s",
+                     v->key_path, user, v->config);
+    free(user);
+    return EXIT_FAILED;
 }
 
 /* The keys that are there; none where there is no file, or it does not matter. */
@@ -237,7 +268,8 @@ static int read_keys(struct invitation *v)
 
     if (v->known)
         snprintf(v->key_path, sizeof(v->key_path), "%s", v->known->key_file);
-    else if (provision_key_path(&invite_command, v->config, v->link.name, v->key_path))
+    else if (provision_key_path(&invite_command, v->config, v->link.name, v->key_path) ||
+             check_key_user(v))
         return EXIT_FAILED;
     int err = v->force ? 0 : key_ring_load(&v->keys, v->key_path, why, sizeof(why));
     if (!err || err == -ENOENT)
@@ -275,7 +307,7 @@ static int settle_key(struct invitation *v)
 static char *begin_config(const struct invitation *v)
 {
     bool ipv6 = access("/proc/net/if_inet6", F_OK) == 0;
-    const char *user = user_of(v);
+    const char *user = v->user; /* so the concentrator need not stay root */
     char *text;
 
     int n = asprintf(&text, "%s%s%s%slisten = [\"0.0.0.0:%d\"%s];\n", fresh_config,
@@ -376,8 +408,8 @@ static int settle(struct invitation *v)
 
 static int reload(const struct invitation *v)
 {
-    return provision_reload(&invite_command, &role_concentrator, socket_of(v), v->config,
-                            v->link.name, true);
+    return provision_reload(&invite_command, &role_concentrator, v->socket, v->config, v->link.name,
+                            true);
 }
 
 static int invite(struct invitation *v)
@@ -402,7 +434,7 @@ static bool is_in_use(const struct invitation *v, const struct key *key)
     char why[256], id[KEY_ID_TEXT];
     bool seen = false;
 
-    if (control_ask(socket_of(v), "status", &status, why, sizeof(why)))
+    if (control_ask(v->socket, "status", &status, why, sizeof(why)))
         return false;
     key_format_id(key, id);
     struct json_object *gateways = view_list(status, "gateways");
@@ -474,6 +506,8 @@ static int begin(struct invitation *v, const char *name)
     memcpy(v->link.name, name, strlen(name) + 1);
     int code = carry_out(v);
     concentrator_config_free(v->loaded);
+    free(v->user);
+    free(v->socket);
     key_ring_wipe(&v->keys);
     draft_close(&v->draft);
     link_wipe(&v->link);

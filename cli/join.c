@@ -25,6 +25,7 @@
 #define ENTRY_MAX (2 * PATH_MAX)
 #define NAMES_TEXT 512
 #define COST_STEP 10
+#define DEFAULT_NAME "vps"
 
 struct names {
     const char *list[UPLINKS_MAX];
@@ -32,7 +33,7 @@ struct names {
 };
 
 struct joining {
-    const char *config, *name;
+    const char *config, *name;  /* name NULL: none was asked for */
     struct names lans, uplinks; /* as they were asked for */
     bool force, unchecked;
     struct join_link link;
@@ -149,18 +150,32 @@ static int load(struct joining *j)
     return j->loaded ? EXIT_WELL : EXIT_USAGE;
 }
 
-/* The entry of that name, or else of that address; -1: none. */
-static int find_entry(const struct joining *j)
+/* -1: none. */
+static int find_name(const struct joining *j, const char *name)
 {
     for (size_t i = 0; j->loaded && i < j->loaded->n_concentrators; i++) {
-        if (strcmp(j->loaded->concentrators[i].name, j->name) == 0)
+        if (strcmp(j->loaded->concentrators[i].name, name) == 0)
             return (int)i;
     }
+    return -1;
+}
+
+static int find_address(const struct joining *j)
+{
     for (size_t i = 0; j->loaded && i < j->loaded->n_concentrators; i++) {
         if (addr_equal(&j->loaded->concentrators[i].address, &j->address))
             return (int)i;
     }
     return -1;
+}
+
+/* A name that was asked for tells which entry is meant, or else the address; then the usual name.
+ */
+static int find_entry(const struct joining *j)
+{
+    int named = find_name(j, j->name ? j->name : DEFAULT_NAME), at = find_address(j);
+
+    return at >= 0 && (named < 0 || !j->name) ? at : named;
 }
 
 static int refuse_other(const struct joining *j, const struct concentrator_entry *entry)
@@ -181,6 +196,20 @@ static int refuse_other(const struct joining *j, const struct concentrator_entry
     return EXIT_FAILED;
 }
 
+/* Its owner would lose it, whatever is to be replaced. */
+static int check_key_user(const struct joining *j)
+{
+    char *user = draft_key_user(&j->draft, role_gateway.list, j->key_path, j->replaces);
+
+    if (!user)
+        return EXIT_WELL;
+    complain("%s is the key of \"%s\": give this one another name with --name, or another key_file "
+             "in %s",
+             j->key_path, user, j->config);
+    free(user);
+    return EXIT_FAILED;
+}
+
 /* Without an entry: a key file of that name may still be there. */
 static int check_key_file(const struct joining *j)
 {
@@ -198,14 +227,16 @@ static int check_key_file(const struct joining *j)
     return EXIT_FAILED;
 }
 
-/* Sets `replaces` and the key's path. *same: there is nothing to do. */
+/* Sets the name, `replaces` and the key's path. *same: there is nothing to do. */
 static int compare(struct joining *j, bool *same)
 {
     int index = find_entry(j);
 
     *same = false;
+    if (!j->name)
+        j->name = DEFAULT_NAME;
     if (index < 0) {
-        if (provision_key_path(&join_command, j->config, j->name, j->key_path))
+        if (provision_key_path(&join_command, j->config, j->name, j->key_path) || check_key_user(j))
             return EXIT_FAILED;
         return check_key_file(j);
     }
@@ -217,7 +248,7 @@ static int compare(struct joining *j, bool *same)
     j->name = entry->name;
     j->replaces = index;
     snprintf(j->key_path, sizeof(j->key_path), "%s", entry->key_file);
-    return EXIT_WELL;
+    return *same ? EXIT_WELL : check_key_user(j);
 }
 
 /* ---- a new configuration ---- */
@@ -342,11 +373,32 @@ static int edit(struct joining *j)
     return draft_write(&j->draft, role_gateway.check, stderr) ? EXIT_FAILED : EXIT_WELL;
 }
 
+/* The key comes first: whether the configuration is good depends on it. Where it is not, or cannot
+ * be written, the key is what it was. */
+static int write_both(struct joining *j, const struct provision_reader *reader)
+{
+    struct key_ring ring = {.keys = {j->link.key}, .n = 1}, before;
+    bool was_there = access(j->key_path, F_OK) == 0;
+    char why[256];
+    bool had_key = key_ring_load(&before, j->key_path, why, sizeof(why)) == 0;
+    int code = EXIT_FAILED;
+
+    if (provision_keys_write(&join_command, j->key_path, &ring, reader) == 0) {
+        code = edit(j);
+        if (code && had_key)
+            provision_keys_write(&join_command, j->key_path, &before, reader);
+        else if (code && !was_there)
+            unlink(j->key_path);
+    }
+    key_ring_wipe(&ring);
+    key_ring_wipe(&before);
+    return code;
+}
+
 static int store(struct joining *j)
 {
     const char *socket = j->loaded ? j->loaded->control_socket : role_gateway.socket;
     const struct provision_reader reader = {.socket = socket};
-    bool was_there = access(j->key_path, F_OK) == 0;
     char at[ADDR_TEXT];
 
     if (!j->draft.text) {
@@ -354,14 +406,7 @@ static int store(struct joining *j)
         if (code)
             return code;
     }
-    struct key_ring ring = {.keys = {j->link.key}, .n = 1};
-    int err = provision_keys_write(&join_command, j->key_path, &ring, &reader);
-    key_ring_wipe(&ring);
-    if (err)
-        return EXIT_FAILED;
-    int code = edit(j);
-    if (code && !was_there)
-        unlink(j->key_path);
+    int code = write_both(j, &reader);
     if (code)
         return code;
     fprintf(stderr, "Joined as \"%s\": concentrator \"%s\" at %s is in %s, its key in %s.\n",
@@ -397,7 +442,7 @@ static int join(struct joining *j, char *operand)
     bool same;
     int code = read_link(j, operand);
 
-    if (!code && !link_is_name(j->name)) {
+    if (!code && j->name && !link_is_name(j->name)) {
         complain("\"%s\" is no name; write 1 to %d letters, digits, '.', '_' or '-'", j->name,
                  LINK_NAME_MAX);
         code = EXIT_USAGE;
@@ -469,8 +514,7 @@ static bool take_option(struct joining *j, int option)
 
 static int run(int argc, char **argv)
 {
-    struct joining j = {
-        .config = role_gateway.config, .name = "vps", .replaces = -1, .draft.lock = -1};
+    struct joining j = {.config = role_gateway.config, .replaces = -1, .draft.lock = -1};
     char *operand;
     int code;
 

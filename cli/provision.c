@@ -67,7 +67,7 @@ static int user_of_daemon(const char *socket, struct privilege_user *out)
 
 static struct file_owner owner_of_key(const struct provision_reader *reader)
 {
-    struct file_owner owner = {0600, (uid_t)-1, (gid_t)-1};
+    struct file_owner owner = {.mode = 0600, .secret = true, .uid = (uid_t)-1, .gid = (gid_t)-1};
     struct privilege_user user;
     struct stat st;
 

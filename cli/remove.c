@@ -102,6 +102,21 @@ static int remove_key(const struct removal *r)
     return EXIT_FAILED;
 }
 
+/* Not one that another has, too. */
+static int settle_key(const struct removal *r)
+{
+    char *user = r->key_file ? draft_key_user(&r->draft, r->role->list, r->key_file, -1) : NULL;
+    int code = user ? EXIT_WELL : remove_key(r);
+
+    if (user)
+        fprintf(stderr, "Removed \"%s\" from %s; its key stays: \"%s\" has it, too.\n", r->name,
+                r->config, user);
+    else if (!code)
+        fprintf(stderr, "Removed \"%s\" from %s, and its key.\n", r->name, r->config);
+    free(user);
+    return code;
+}
+
 static int forget(struct removal *r)
 {
     int code = find(r);
@@ -111,9 +126,7 @@ static int forget(struct removal *r)
     if (code)
         return code;
     char *socket = draft_text(&r->draft, "control_socket", r->role->socket);
-    code = remove_key(r);
-    if (!code)
-        fprintf(stderr, "Removed \"%s\" from %s, and its key.\n", r->name, r->config);
+    code = settle_key(r);
     int reloaded =
         socket ? provision_reload(&remove_command, r->role, socket, r->config, r->name, false)
                : EXIT_FAILED;

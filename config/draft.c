@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <libconfig.h>
 
@@ -87,6 +88,32 @@ int draft_find(const struct draft *draft, const char *list, const char *name, ch
     return index;
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return strcmp(a, b) == 0 ||
+           (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
+char *draft_key_user(const struct draft *draft, const char *list, const char *key_file, int but)
+{
+    char *user = NULL;
+    config_t parsed;
+
+    parse(draft, &parsed);
+    config_setting_t *elements = config_lookup(&parsed, list);
+    for (int i = 0; elements && !user && i < config_setting_length(elements); i++) {
+        config_setting_t *each = config_setting_get_elem(elements, (unsigned)i);
+        const char *name, *path;
+        if (i != but && config_setting_lookup_string(each, "name", &name) &&
+            config_setting_lookup_string(each, "key_file", &path) && is_same_file(path, key_file))
+            user = strdup(name);
+    }
+    config_destroy(&parsed);
+    return user;
+}
+
 int draft_count(const struct draft *draft, const char *list)
 {
     config_t parsed;
@@ -106,6 +133,18 @@ char *draft_text(const struct draft *draft, const char *setting, const char *oth
     parse(draft, &parsed);
     config_lookup_string(&parsed, setting, &text);
     char *copy = strdup(text);
+    config_destroy(&parsed);
+    return copy;
+}
+
+char *draft_text_of(const struct draft *draft, const char *list, unsigned i)
+{
+    config_t parsed;
+
+    parse(draft, &parsed);
+    config_setting_t *texts = config_lookup(&parsed, list);
+    const char *text = texts ? config_setting_get_string_elem(texts, (int)i) : NULL;
+    char *copy = text ? strdup(text) : NULL;
     config_destroy(&parsed);
     return copy;
 }
@@ -146,7 +185,7 @@ static bool is_good(const struct draft *draft, const struct file_draft *file,
 int draft_write(struct draft *draft, bool (*check)(const char *path, FILE *complaints),
                 FILE *complaints)
 {
-    static const struct file_owner owner = {0644, (uid_t)-1, (gid_t)-1};
+    static const struct file_owner owner = {.mode = 0644, .uid = (uid_t)-1, .gid = (gid_t)-1};
     struct file_draft file;
 
     int err = file_draft(&file, draft->path, draft->text, strlen(draft->text), &owner);

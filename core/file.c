@@ -65,8 +65,11 @@ static int fill(int fd, const char *path, const char *text, size_t len,
     struct file_owner as = *owner;
     struct stat st;
 
-    if (stat(path, &st) == 0)
-        as = (struct file_owner){st.st_mode & 07777, st.st_uid, st.st_gid};
+    if (stat(path, &st) == 0) {
+        as.uid = st.st_uid;
+        as.gid = st.st_gid;
+        as.mode = st.st_mode & 07777 & (owner->secret ? owner->mode : 07777);
+    }
     if (fchown(fd, as.uid, as.gid) == -1 && errno != EPERM)
         return -errno;
     if (fchmod(fd, as.mode) == -1)

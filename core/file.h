@@ -3,6 +3,7 @@
 #define CORE_FILE_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -14,7 +15,8 @@ struct file_draft {
 /* A file that is there keeps its mode and owner; a new one gets these. */
 struct file_owner {
     mode_t mode;
-    uid_t uid; /* (uid_t)-1, (gid_t)-1: whoever we are */
+    bool secret; /* one that is there keeps of its mode only what this allows */
+    uid_t uid;   /* (uid_t)-1, (gid_t)-1: whoever we are */
     gid_t gid;
 };
 

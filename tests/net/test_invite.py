@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import pwd
 import re
 import stat
 import struct
@@ -137,6 +138,27 @@ def test_a_key_that_is_there_already(conf):
     key.touch(mode=0o600)
     key.write_text(bondway("keygen").stdout)
     assert key_of(invite(conf, "home")) + "\n" == key.read_text()
+
+
+def test_a_key_that_another_gateway_has(conf):
+    """Renamed by hand, but for its key file: by no means does it lose it."""
+    conf.write_text(conf.read_text().replace('name = "cabin"', 'name = "office"'))
+    before = (conf.read_text(), (conf.parent / "cabin.key").read_text())
+    for words in [], ["--force"]:
+        result = bondway("invite", "cabin", "-c", conf, "--address", "203.0.113.10", *words)
+        assert result.returncode == 1
+        assert f'{conf.parent / "cabin.key"} is the key of gateway "office"' in result.stderr
+        assert (conf.read_text(), (conf.parent / "cabin.key").read_text()) == before
+    assert bondway("concentrator", "--check", "-c", conf).returncode == 0
+
+
+def test_a_configuration_without_gateways(tmp_path):
+    """What else it says holds already."""
+    path = tmp_path / "concentrator.conf"
+    path.write_text('listen = ["0.0.0.0:443", "[::]:443"];\nuser = "nobody";\n')
+    result = bondway("invite", "home", "-c", path, "--address", "vps.example.org")
+    assert re.fullmatch(LINK.format(host="vps.example.org:443", name="home"), result.stdout)
+    assert (tmp_path / "home.key").stat().st_uid == pwd.getpwnam("nobody").pw_uid
 
 
 @pytest.mark.parametrize("address,host", [

@@ -7,9 +7,12 @@ from __future__ import annotations
 import os
 import pty
 import re
+import resource
+import signal
 import stat
 import subprocess
 from pathlib import Path
+from typing import Dict
 
 import pytest
 
@@ -25,9 +28,9 @@ concentrators = (
 """
 
 
-def bondway(*words, link: str = "") -> subprocess.CompletedProcess:
+def bondway(*words, link: str = "", **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run([find_program(), *map(str, words)], input=link, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=60)
+                          stderr=subprocess.PIPE, text=True, timeout=60, **kwargs)
 
 
 def new_link(tmp_path: Path, name: str = "home", address: str = "203.0.113.10:7171") -> str:
@@ -39,9 +42,9 @@ def key_of(link: str) -> str:
     return "bondway1:" + re.search(r"/([\w-]{54})#", link)[1]
 
 
-def join(conf: Path, link: str, *words) -> subprocess.CompletedProcess:
+def join(conf: Path, link: str, *words, **kwargs) -> subprocess.CompletedProcess:
     """What it says must not hold the key."""
-    result = bondway("join", "-c", conf, "--no-check", *words, link=link)
+    result = bondway("join", "-c", conf, "--no-check", *words, link=link, **kwargs)
     found = re.search(r"/([\w-]{54})#", link)
     assert not found or found[1][12:] not in result.stdout + result.stderr
     return result
@@ -119,6 +122,88 @@ def test_a_name_that_another_one_has(conf, tmp_path):
 
 
 # --- Links, however they are pasted -----------------------------------------------------------------
+
+
+def two(conf: Path, tmp_path: Path) -> None:
+    """Of whom the second has another name than usual."""
+    assert join(conf, new_link(tmp_path, "one", "203.0.113.11:7171")).returncode == 0
+    assert join(conf, new_link(tmp_path, "two", "203.0.113.12:7171"), "--name", "vps2").returncode == 0
+
+
+def contents(conf: Path) -> Dict[str, str]:
+    return {path.name: path.read_text() for path in conf.parent.iterdir() if path.is_file()}
+
+
+def test_a_new_key_of_one_that_has_another_name(conf, tmp_path):
+    """The address tells which one is meant; the others keep their keys."""
+    two(conf, tmp_path)
+    before = contents(conf)
+    link = new_link(tmp_path, "two", "203.0.113.12:7171")
+    assert "as \"vps2\", with another key" in join(conf, link).stderr
+    assert contents(conf) == before
+    assert join(conf, link, "--force").returncode == 0
+    assert contents(conf) == {**before, "vps2.key": key_of(link) + "\n"}
+    result = join(conf, link)
+    assert (result.returncode, result.stderr) == (
+        0, f'{conf} has this concentrator already, as "vps2", with this key.\n')
+
+
+def test_a_name_and_an_address_that_belong_to_two(conf, tmp_path):
+    two(conf, tmp_path)
+    before = contents(conf)
+    result = join(conf, new_link(tmp_path, "two", "203.0.113.12:7171"), "--name", "old", "--force")
+    assert (result.returncode, contents(conf)) == (1, before)
+    assert 'concentrator "vps2" has the address and port of "old"' in result.stderr
+
+
+def test_a_key_file_that_another_one_has(conf, tmp_path):
+    """Renamed by hand, but for its key file."""
+    assert join(conf, new_link(tmp_path)).returncode == 0
+    conf.write_text(conf.read_text().replace('name = "vps"', 'name = "berlin"'))
+    before = contents(conf)
+    link = new_link(tmp_path, "two", "203.0.113.12:7171")
+    for words in [], ["--force"]:
+        result = join(conf, link, *words)
+        assert (result.returncode, contents(conf)) == (1, before)
+        assert f'{tmp_path / "vps.key"} is the key of "berlin"' in result.stderr
+    assert join(conf, link, "--name", "paris").returncode == 0
+
+
+def with_little_room() -> None:
+    """For a key, but for no configuration."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+
+
+def test_a_configuration_that_cannot_be_written(conf, tmp_path):
+    """Then the key is what it was."""
+    assert join(conf, new_link(tmp_path)).returncode == 0
+    before = contents(conf)
+    result = join(conf, new_link(tmp_path), "--force", preexec_fn=with_little_room)
+    assert (result.returncode, contents(conf)) == (1, before)
+    assert f"{conf}: cannot be written: File too large" in result.stderr
+
+
+def test_a_key_that_others_may_read(conf, tmp_path):
+    """The new one is nobody else's."""
+    (tmp_path / "vps.key").write_text(bondway("keygen").stdout)
+    (tmp_path / "vps.key").chmod(0o644)
+    assert join(conf, new_link(tmp_path), "--force").returncode == 0
+    assert stat.S_IMODE((tmp_path / "vps.key").stat().st_mode) == 0o600
+
+
+def test_a_key_of_two_is_not_removed(conf, tmp_path):
+    link = new_link(tmp_path)
+    assert join(conf, link).returncode == 0
+    conf.write_text(conf.read_text().replace(
+        entry(conf), entry(conf) + ",\n  " + entry(conf, at="203.0.113.12").replace(
+            'name = "vps"', 'name = "vps2"')))
+    result = bondway("remove", "vps2", "-c", conf)
+    assert (result.returncode, result.stderr) == (
+        0, f'Removed "vps2" from {conf}; its key stays: "vps" has it, too.\n')
+    assert bondway("gateway", "--check", "-c", conf).returncode == 0
+    assert bondway("remove", "vps", "-c", conf).returncode == 0
+    assert not (tmp_path / "vps.key").exists()
 
 
 def test_broken_into_lines(conf, tmp_path):
