@@ -1,9 +1,7 @@
 #include "concentrator/metrics.h"
 
-#define PEER(key) &peers, key
-#define CONCENTRATOR(key) NULL, key
-
-static const struct metric_subject peers = {"gateways", "gateway"};
+#define PEER(text) .of = METRIC_OF_GATEWAY, .key = text
+#define CONCENTRATOR(text) .of = METRIC_OF_ALL, .key = text
 
 const struct metric concentrator_metrics[] = {
     {CONCENTRATOR("version"), .name = "bondway_build_info", .kind = METRIC_STATE,

@@ -38,6 +38,14 @@ static void put_quoted(struct writer *w, const char *text)
     put_text(w, "\"");
 }
 
+static const struct {
+    char list[16], label[16]; /* which gets the object's name */
+} subjects[] = {
+    [METRIC_OF_UPLINK] = {"uplinks", "uplink"},
+    [METRIC_OF_CONCENTRATOR] = {"concentrators", "concentrator"},
+    [METRIC_OF_GATEWAY] = {"gateways", "gateway"},
+};
+
 static void put_head(struct writer *w, const struct metric *m)
 {
     put_text(w, "# HELP ");
@@ -57,7 +65,7 @@ static void put_series(struct writer *w, const struct metric *m, const char *lab
     if (label_value || state) {
         put_text(w, "{");
         if (label_value) {
-            put_text(w, m->of->label);
+            put_text(w, subjects[m->of].label);
             put_text(w, "=");
             put_quoted(w, label_value);
         }
@@ -122,11 +130,11 @@ int metrics_write(struct evbuffer *out, const struct metric *table, struct json_
 
     for (const struct metric *m = table; m->name[0]; m++) {
         put_head(&w, m);
-        if (!m->of) {
+        if (m->of == METRIC_OF_ALL) {
             write_one(&w, m, status, NULL);
             continue;
         }
-        struct json_object *list = json_object_object_get(status, m->of->list);
+        struct json_object *list = json_object_object_get(status, subjects[m->of].list);
         for (size_t i = 0; list && i < json_object_array_length(list); i++) {
             struct json_object *entry = json_object_array_get_idx(list, i);
             write_one(&w, m, entry, json_object_get_string(json_object_object_get(entry, "name")));

@@ -5,6 +5,7 @@
 #ifndef CORE_METRICS_H
 #define CORE_METRICS_H
 
+#include <stdint.h>
 #include <event2/buffer.h>
 #include <json-c/json.h>
 
@@ -16,20 +17,17 @@ enum metric_kind {
     METRIC_STATE /* text, one of `states`: a series for each, 1 for the one that holds, else 0 */
 };
 
-/* One row: where the figure stands, and what it is called. */
-/* What there are several of. */
-struct metric_subject {
-    const char *list;  /* of objects with a "name", in the document */
-    const char *label; /* that gets this name */
-};
+/* What it is of: the document itself, or each object with a "name" of a list in it. */
+enum metric_subject { METRIC_OF_ALL, METRIC_OF_UPLINK, METRIC_OF_CONCENTRATOR, METRIC_OF_GATEWAY };
 
+/* One row: where the figure stands, and what it is called. (A pointer in a table costs a router
+ * four times its size.) */
 struct metric {
-    const struct metric_subject *of; /* NULL: the document itself */
+    uint8_t of, kind; /* enum metric_subject, metric_kind */
+    uint16_t per;     /* of the figure's units make a base unit: 1000 for ms; 0: it is in them */
     char key[20]; /* in the object; a dot leads into an object in it: "flows.active". Of a state,
                      the label, too */
     char name[40];
-    enum metric_kind kind;
-    unsigned per; /* of the figure's units make a base unit: 1000 for ms; 0: it is in them */
     const char *help;
     const char *states; /* a NUL behind each: "off\0on\0" */
 };

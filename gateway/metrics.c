@@ -1,11 +1,8 @@
 #include "gateway/metrics.h"
 
-#define UPLINK(key) &uplinks, key
-#define CONCENTRATOR(key) &concentrators, key
-#define GATEWAY(key) NULL, key
-
-static const struct metric_subject uplinks = {"uplinks", "uplink"};
-static const struct metric_subject concentrators = {"concentrators", "concentrator"};
+#define UPLINK(text) .of = METRIC_OF_UPLINK, .key = text
+#define CONCENTRATOR(text) .of = METRIC_OF_CONCENTRATOR, .key = text
+#define GATEWAY(text) .of = METRIC_OF_ALL, .key = text
 
 const struct metric gateway_metrics[] = {
     {GATEWAY("version"), .name = "bondway_build_info", .kind = METRIC_STATE,

@@ -11,11 +11,14 @@
 #include "core/metrics.h"
 #include "gateway/metrics.h"
 
-static const struct metric_subject uplinks = {"uplinks", "uplink"};
 static const struct metric table[] = {
     {.key = "flows.total", .name = "x_flows_total", .kind = METRIC_COUNTER, .help = "Flows."},
-    {.of = &uplinks, .key = "rtt_ms", .name = "x_rtt_seconds", .per = 1000, .help = "Round trip."},
-    {.of = &uplinks,
+    {.of = METRIC_OF_UPLINK,
+     .key = "rtt_ms",
+     .name = "x_rtt_seconds",
+     .per = 1000,
+     .help = "Round trip."},
+    {.of = METRIC_OF_UPLINK,
      .key = "state",
      .name = "x_state",
      .kind = METRIC_STATE,
