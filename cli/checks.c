@@ -91,7 +91,7 @@ static void check_bridges(struct findings *f, const struct gateway_config *confi
 
     if (hindrance)
         findings_add(f, FINDING_BAD, "kernel",
-                     "set it to 0, in /etc/sysctl.conf and now by sysctl -w",
+                     "set it to 0, in a file in /etc/sysctl.d, and now by sysctl -w",
                      "%s is not 0: connections from a bridge cannot be intercepted", hindrance);
 }
 

@@ -138,27 +138,41 @@ static size_t secret_length(const char *at)
     return strcspn(at, " \t\r\n\"'");
 }
 
-/* A word that may be an address, with the ':' of a port or of the text around it at its ends. */
-static void mask_word(struct mask *mask, const char *at, size_t len, FILE *out)
+/* Of the word, as much as is an address but for `but` bytes at its end. */
+static bool mask_but(struct mask *mask, const char *at, size_t len, size_t but, FILE *out)
 {
     char word[WORD_MAX];
 
-    if (len < sizeof(word)) {
-        memcpy(word, at, len);
-        word[len] = '\0';
-        if (replace_address(mask, word, out))
-            return;
-        char *colon = strrchr(word, ':');
-        /* "192.0.2.1:443" */
-        if (colon && strchr(word, ':') == colon) {
-            *colon = '\0';
-            if (replace_address(mask, word, out)) {
-                fprintf(out, ":%s", colon + 1);
-                return;
-            }
-        }
+    if (len - but >= sizeof(word))
+        return false;
+    memcpy(word, at, len - but);
+    word[len - but] = '\0';
+    if (!replace_address(mask, word, out))
+        return false;
+    fwrite(at + len - but, 1, but, out);
+    return true;
+}
+
+/* A word that may be an address: with a port, or the text's own '.' or ':', behind it; or two, with
+ * '-' between them, as nft writes a range. */
+static void mask_word(struct mask *mask, const char *at, size_t len, FILE *out)
+{
+    const char *dash = memchr(at, '-', len), *colon = memchr(at, ':', len);
+    size_t but = 0;
+
+    if (dash) {
+        mask_word(mask, at, (size_t)(dash - at), out);
+        fputc('-', out);
+        mask_word(mask, dash + 1, (size_t)(at + len - dash - 1), out);
+        return;
     }
-    fwrite(at, 1, len, out);
+    do {
+        if (mask_but(mask, at, len, but, out))
+            return;
+        but++;
+    } while (but < len && strchr(".:", at[len - but]));
+    if (!colon || !mask_but(mask, at, len, (size_t)(at + len - colon), out))
+        fwrite(at, 1, len, out);
 }
 
 static bool is_label(const char *at, size_t len)

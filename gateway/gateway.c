@@ -527,7 +527,7 @@ static void look_at_bridges(struct gateway *g)
     if (g->hindrance)
         log_error(LABEL,
                   "%s is not 0: with it, connections from a bridge cannot be intercepted; set it "
-                  "to 0 (in /etc/sysctl.conf, and now by sysctl -w)",
+                  "to 0 (in a file in /etc/sysctl.d, and now by sysctl -w)",
                   g->hindrance);
     changes_hindrance(g->events, g->hindrance);
     gateway_decide_interception(g);

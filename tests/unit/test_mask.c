@@ -42,6 +42,8 @@ static void test_public_addresses(void **state)
     expect("[2001:db8::1]:7171 2001:DB8:0::1 via fe80::211:22ff:fe33:4455 dev eth0",
            "[ipv6-1]:7171 ipv6-1 via ipv6-2 dev eth0");
     expect("source=203.0.113.10:5000 ok", "source=ipv4-1:5000 ok");
+    expect("203.0.113.0-203.0.114.255, to 203.0.113.77. And 2001:db8::1: no",
+           "ipv4-4-ipv4-5, to ipv4-6. And ipv6-1: no");
     expect("lladdr 00:11:22:aa:BB:cc REACHABLE", "lladdr mac-1 REACHABLE");
 }
 
