@@ -148,7 +148,7 @@ HOSTILE = ['"; listen_port = 1; x = "', "a\\", "\\\"", "$(touch /tmp/pwned)", "`
 def test_hostile_text_stays_text(router, text):
     """One value, the same text; nothing else of the configuration changes, nothing is run."""
     quoted = text.replace("'", "'\\''")
-    router.config("bondway", GOOD + f"\toption gateway '{quoted}'\n\tlist lists '{quoted}'\n"
+    router.config("bondway", GOOD + f"\toption gateway '{quoted}'\n\tlist _lists '{quoted}'\n"
                   f"\nconfig rule 'bad'\n\tlist destinations '{quoted}'\n"
                   f"\tlist uplinks '{quoted}'\n\tlist ports '{quoted}'\n")
     conf = values(rendered(router))
@@ -190,6 +190,39 @@ def test_a_mistake_is_said_where_it_was_made(router, change, said):
     router.config("bondway", GOOD.replace(*change))
     done = router.init("check", check=False)
     assert done.returncode == 1 and f"bondway: {said}" in done.stdout
+
+
+@pytest.mark.parametrize("change, said", [
+    (("list lan 'lan'", "list lan 'lan'\n\toption schedular 'bond'"),
+     'section globals: unknown key "schedular"; did you mean "scheduler"?\n'),
+    (("enabled '1'", "enabeld '1'"),
+     'section globals: unknown key "enabeld"; remove it (the keys here are enabled, lan, lan_interfaces, '),
+    (("option cost '10'", "option budget '50GB'"),
+     'section wanb: unknown key "budget"; remove it (the keys here are enabled, network, name, '),
+    (("option cost '10'", "list gateways 'a'\n\tlist gateways '\"; x'"),
+     'section wanb: unknown key "gateways"; did you mean "gateway"?\n'),
+    (("option cost '10'", "option 5g '1'"), 'section wanb: unknown option "5g"; remove it\n'),
+    (("list lan 'lan'", "list lan 'lan'\n\tlist uplinks 'wan'"),
+     'section globals: unknown option "uplinks"; write a section for each: config uplink '),
+    (("option address '203.0.113.10'", "option address '203.0.113.10'\n\toption network 'wan'"),
+     'section vps: unknown key "network"; remove it (the keys here are enabled, name, '),
+    (("config uplink 'wanb'", "config uplinks 'wanb'"), 'section wanb: unknown type "uplinks"; '),
+    (("config globals 'globals'", "config global 'globals'"), 'section globals: unknown type "global"; '),
+    (("config uplink 'wanb'", "config globals 'more'"), "section more: nothing reads it: ")])
+def test_a_misspelt_name_is_said(router, change, said):
+    """By check, and at start, which takes it no more than gateway.conf's own check would; off is no
+    excuse, since it may be "enabled" that is misspelt."""
+    router.config("bondway", GOOD.replace(*change))
+    done = router.init("check", check=False)
+    assert done.returncode == 1 and f"bondway: {said}" in done.stdout
+    assert f"bondway: {said}" in router.init("start").stdout
+    assert router.instance() is None
+
+
+def test_what_other_tools_keep_there_is_no_mistake(router):
+    router.config("bondway", GOOD + "\toption _comment 'of a tool'\n\tlist _tags 'a'\n"
+                  "\toption enabled '1'\n\toption name 'lte'\n")
+    assert router.init("check").stdout == "/etc/config/bondway: well\n"
 
 
 def test_what_can_hardly_be_meant_is_said(router):

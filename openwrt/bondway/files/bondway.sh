@@ -12,6 +12,27 @@ bondway_say() {
 	logger -s -t bondway -p daemon.err "$*"
 }
 
+# config_load, which keeps the names of each section's options, too: in $bondway_has_SECTION.
+bondway_load() {
+	config_cb() { # TYPE SECTION, or nothing at the end
+		[ -z "$2" ] || eval "bondway_has_$2=''"
+	}
+	option_cb() { # NAME VALUE
+		bondway_last=$CONFIG_SECTION.$1
+		eval "bondway_has_$CONFIG_SECTION=\"\$bondway_has_$CONFIG_SECTION \$1\""
+	}
+	list_cb() {
+		[ "$bondway_last" = "$CONFIG_SECTION.$1" ] || option_cb "$@"
+	}
+	bondway_last=''
+	config_load bondway
+	reset_cb
+}
+
+bondway_names() { # SECTION
+	eval "printf '%s' \"\$bondway_has_$1\""
+}
+
 # ---- values, as libconfig reads them ----
 
 # Whatever stands in it, it stays one string.
@@ -71,17 +92,37 @@ bondway_items() { # SECTION KIND NAME
 	set +f
 }
 
+# What the owner has set and the settings do not know is handed on: the gateway's own check says then
+# that it knows no such key, and which one may have been meant. A name that begins with "_" is another
+# tool's; of one that begins with a digit bondway_check_names speaks.
+bondway_strangers() { # SECTION INDENT KNOWN
+	local known=$3 name value
+
+	for name in $(bondway_names "$1"); do
+		case $name:$known in
+		[_0-9]*:* | *:*" $name "*) continue ;;
+		esac
+		known="$known$name "
+		config_get value "$1" "$name"
+		printf '%s%s = %s;\n' "$2" "$name" "$(bondway_quote "$value")"
+	done
+}
+
 # Settings of a section that have the same name in gateway.conf: "text:scheduler", "numbers:ports",
-# "texts:bypass". What is not set is not written: the gateway has the defaults.
+# "texts:bypass"; "own:network" is for these scripts alone. What is not set is not written: the
+# gateway has the defaults.
 bondway_settings() { # SECTION INDENT KIND:NAME...
-	local section=$1 indent=$2 setting kind name value
+	local section=$1 indent=$2 known=' ' setting kind name value
 
 	shift 2
 	for setting; do
 		kind=${setting%%:*}
 		name=${setting#*:}
+		known="$known$name "
 		config_get value "$section" "$name"
-		[ -n "$value" ] || continue
+		case $kind:$value in
+		own:* | *:) continue ;;
+		esac
 		printf '%s%s = ' "$indent" "$name"
 		case $kind in
 		texts | numbers)
@@ -93,6 +134,7 @@ bondway_settings() { # SECTION INDENT KIND:NAME...
 		esac
 		printf ';\n'
 	done
+	bondway_strangers "$section" "$indent" "$known"
 }
 
 # ---- networks ----
@@ -128,7 +170,8 @@ bondway_globals() {
 	config_list_foreach globals lan bondway_add_lan
 	printf ');\n'
 	[ -n "$state_dir" ] || printf 'state_dir = "%s";\n' "$BONDWAY_STATE"
-	bondway_settings globals '' \
+	bondway_settings globals '' own:enabled own:lan own:lan_interfaces \
+		own:concentrators own:uplinks own:rules \
 		text:scheduler text:encryption text:when_unreachable bool:route_unproxied \
 		text:packet_scheduler texts:bypass number:listen_port text:control_socket text:state_dir \
 		text:metrics_listen number:firewall_mark number:direct_mark \
@@ -155,7 +198,7 @@ bondway_concentrator() { # SECTION
 	bondway_group "$1" || return 0
 	config_get key_file "$1" key_file
 	[ -n "$key_file" ] || printf '    key_file = "%s/%s.key";\n' "$BONDWAY_KEYS" "$1"
-	bondway_settings "$1" '    ' text:address number:port text:key_file
+	bondway_settings "$1" '    ' own:enabled own:name text:address number:port text:key_file
 	printf '  }'
 }
 
@@ -170,7 +213,7 @@ bondway_uplink() { # SECTION
 		bondway_quote "$(bondway_device "$network" "$network")"
 		printf ';\n'
 	fi
-	bondway_settings "$1" '    ' \
+	bondway_settings "$1" '    ' own:enabled own:name own:network \
 		text:interface number:cost number:weight bool:metered text:gateway text:gateway6 \
 		text:monthly_budget number:budget_day text:on_budget
 	printf '  }'
@@ -178,7 +221,7 @@ bondway_uplink() { # SECTION
 
 bondway_rule() { # SECTION
 	bondway_group "$1" || return 0
-	bondway_settings "$1" '    ' \
+	bondway_settings "$1" '    ' own:enabled own:name \
 		texts:destinations numbers:ports texts:clients numbers:dscp texts:uplinks \
 		text:scheduler text:encryption text:action
 	printf '  }'
@@ -191,7 +234,50 @@ bondway_groups() { # KEY TYPE
 	printf '\n);\n'
 }
 
-# Of what config_load has read.
+# In gateway.conf, such names would be a syntax error, or there twice.
+bondway_check_names() { # SECTION
+	local name
+
+	for name in $(bondway_names "$1"); do
+		case $1:$name in
+		*:[0-9]*) bondway_say "section $1: unknown option \"$name\"; remove it" ;;
+		globals:concentrators | globals:uplinks | globals:rules)
+			bondway_say "section $1: unknown option \"$name\"; write a section for each:" \
+				"config ${name%s} 'NAME'"
+			;;
+		*) continue ;;
+		esac
+		bondway_unread=1
+	done
+}
+
+# Says what nothing reads, and the gateway's own check cannot see.
+bondway_check_section() { # SECTION
+	local type
+
+	config_get type "$1" TYPE
+	case $type:$1: in
+	globals:globals: | concentrator:* | uplink:* | rule:*)
+		bondway_check_names "$1"
+		return
+		;;
+	globals:*) bondway_say "section $1: nothing reads it: begin it with config globals 'globals'" ;;
+	*)
+		bondway_say "section $1: unknown type \"$type\"; begin it with config" \
+			"globals, concentrator, uplink or rule"
+		;;
+	esac
+	bondway_unread=1
+}
+
+# Fails where there is such a section.
+bondway_check_sections() {
+	bondway_unread=0
+	config_foreach bondway_check_section
+	return "$bondway_unread"
+}
+
+# Of what bondway_load has read.
 bondway_render() {
 	printf '# Written by /etc/init.d/bondway from /etc/config/bondway: change that.\n'
 	bondway_globals
@@ -201,16 +287,20 @@ bondway_render() {
 }
 
 # What the gateway says of the rendered file, on standard input, "FILE:12: cost is ...", becomes
-# "section wanb: cost is ...": its owner has not written that file.
+# "section wanb: cost is ...": its owner has not written that file. Where it lists the keys that there
+# are, the scripts' own are keys, too.
 bondway_locate() { # FILE
 	awk -v file="$1:" '
 		BEGIN { section = "globals" }
 		NR == FNR {
+			if (/^[a-z]+ = \($/)
+				own = /^uplinks/ ? "enabled, network, " : "enabled, "
 			if (sub(/.*# config section /, ""))
 				section = $0
 			else if ($0 == ");")
 				section = "globals"
 			of[FNR] = section
+			owns[section] = section == "globals" ? "enabled, lan, " : own
 			next
 		}
 		{
@@ -220,6 +310,7 @@ bondway_locate() { # FILE
 				line = rest + 0
 				said = said substr($0, 1, at - 1) (line ? "section " of[line] : "bondway:")
 				sub(/^[0-9]+/, "", rest)
+				sub(/the keys here are /, "&" owns[of[line]], rest)
 				$0 = rest
 			}
 			print said $0

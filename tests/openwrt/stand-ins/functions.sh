@@ -1,15 +1,24 @@
 # Stands in for OpenWrt's /lib/functions.sh: the shell's access to UCI, as its documentation says.
 # shellcheck shell=dash
 
+reset_cb() {
+	config_cb() { :; }
+	option_cb() { :; }
+	list_cb() { :; }
+}
+reset_cb
+
 # What a package's export consists of.
 config() { # TYPE NAME
 	CONFIG_SECTION=$2
 	CONFIG_SECTIONS="$CONFIG_SECTIONS $2"
 	eval "CONFIG_${2}_TYPE=\$1"
+	config_cb "$1" "$2"
 }
 
 option() { # NAME VALUE
 	eval "CONFIG_${CONFIG_SECTION}_$1=\$2"
+	option_cb "$1" "$2"
 }
 
 list() { # NAME VALUE
@@ -20,6 +29,7 @@ list() { # NAME VALUE
 	eval "CONFIG_${CONFIG_SECTION}_$1_LENGTH=$n"
 	eval "CONFIG_${CONFIG_SECTION}_$1_ITEM$n=\$2"
 	eval "CONFIG_${CONFIG_SECTION}_$1=\"\${CONFIG_${CONFIG_SECTION}_$1:+\$CONFIG_${CONFIG_SECTION}_$1 }\$2\""
+	list_cb "$1" "$2"
 }
 
 config_load() { # PACKAGE
@@ -30,6 +40,7 @@ config_load() { # PACKAGE
 	done
 	CONFIG_SECTIONS=
 	eval "$(uci export "$1")"
+	config_cb
 }
 
 config_get() { # VARIABLE SECTION OPTION [DEFAULT]
@@ -47,13 +58,14 @@ config_get_bool() { # VARIABLE SECTION OPTION [DEFAULT]
 	esac
 }
 
-config_foreach() { # FUNCTION TYPE [ARGUMENT...]
+config_foreach() { # FUNCTION [TYPE [ARGUMENT...]]
 	local _function=$1 _type=$2 _section _its
 
-	shift 2
+	shift
+	[ $# = 0 ] || shift
 	for _section in $CONFIG_SECTIONS; do
 		config_get _its "$_section" TYPE
-		[ "$_its" != "$_type" ] || "$_function" "$_section" "$@"
+		[ "$_its" != "${_type:-$_its}" ] || "$_function" "$_section" "$@"
 	done
 }
 
