@@ -168,6 +168,17 @@ def test_a_list_may_be_one_option_with_words(router):
                                                   "destinations": ["*"]}]
 
 
+@pytest.mark.parametrize("written, devices", [("lan", ["br-lan"]),
+                                              ("lan guest", ["br-lan", "br-guest"])])
+def test_the_lan_may_be_one_option_with_words(router, written, devices):
+    """And what is in it is watched."""
+    router.config("bondway", GOOD.replace("list lan 'lan'", f"option lan '{written}'"))
+    router.init("start")
+    assert values(router.conf())["lan_interfaces"] == devices
+    for network in written.split():
+        assert ["interface", network] in router.triggers()
+
+
 def test_a_section_can_be_switched_off_or_have_another_name(router):
     router.config("bondway", GOOD + "\toption enabled '0'\n\nconfig uplink\n"
                   "\toption name 'sat-1'\n\toption network 'lte'\n")

@@ -75,21 +75,26 @@ bondway_item() { # VALUE KIND
 }
 
 # A list is "list" in the file, or one "option" with words.
-bondway_items() { # SECTION KIND NAME
+bondway_list_foreach() { # SECTION NAME FUNCTION [ARGUMENT]
 	local length value word
 
-	bondway_comma=''
-	config_get length "$1" "$3_LENGTH"
+	config_get length "$1" "$2_LENGTH"
 	if [ -n "$length" ]; then
-		config_list_foreach "$1" "$3" bondway_item "$2"
+		config_list_foreach "$@"
 		return
 	fi
-	config_get value "$1" "$3"
+	config_get value "$1" "$2"
 	set -f
 	for word in $value; do
-		bondway_item "$word" "$2"
+		set +f
+		"$3" "$word" "$4"
 	done
 	set +f
+}
+
+bondway_items() { # SECTION KIND NAME
+	bondway_comma=''
+	bondway_list_foreach "$1" "$3" bondway_item "$2"
 }
 
 # What the owner has set and the settings do not know is handed on: the gateway's own check says then
@@ -167,7 +172,7 @@ bondway_globals() {
 	config_get state_dir globals state_dir
 	printf 'lan_interfaces = ('
 	bondway_items globals text lan_interfaces
-	config_list_foreach globals lan bondway_add_lan
+	bondway_list_foreach globals lan bondway_add_lan
 	printf ');\n'
 	[ -n "$state_dir" ] || printf 'state_dir = "%s";\n' "$BONDWAY_STATE"
 	bondway_settings globals '' own:enabled own:lan own:lan_interfaces \
