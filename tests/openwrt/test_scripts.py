@@ -373,6 +373,21 @@ def test_what_is_no_link_changes_nothing(router, text):
     assert [path.name for path in (router.root / "etc/bondway").iterdir()] == ["vps.key"]
 
 
+@pytest.mark.parametrize("port", [443, 99999])
+def test_what_is_not_committed_stays_so(router, port):
+    """Whether the link would do or not."""
+    router.shell("uci set bondway.wanb.cost=30")
+    before = router.shell("uci changes bondway")
+    done = router.init("join", text=link(new_key(), port=port), check=False)
+    assert done.returncode != 0 and "changes that are not committed" in done.stdout
+    assert router.shell("uci changes bondway") == before
+    assert "option cost '10'" in (router.root / "etc/config/bondway").read_text()
+    assert [path.name for path in (router.root / "etc/bondway").iterdir()] == ["vps.key"]
+    router.shell("uci commit bondway")
+    router.init("join", text=link(new_key()))
+    assert values(router.conf())["uplinks"][1]["cost"] == 30
+
+
 # ---- the package ----
 
 

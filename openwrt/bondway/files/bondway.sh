@@ -392,6 +392,13 @@ bondway_resolve() { # HOST
 bondway_join() { # CHECK_COMMAND...
 	local host port key section keep
 
+	# What follows would commit or revert them, too.
+	[ -z "$(uci changes bondway)" ] || {
+		bondway_say 'the configuration has changes that are not committed ("uci changes bondway" shows' \
+			'them): run "uci commit bondway" to keep them, or "uci revert bondway" to drop them;' \
+			"then join again"
+		return 1
+	}
 	bondway_read_link "$(head -c 1000)" || {
 		bondway_say "this is no join link: copy the whole line that bondway invite has printed"
 		return 1
