@@ -128,9 +128,9 @@ class Router:
 
     environment = {"PATH": "/busybox:/usr/sbin", "PROCD": "/tmp/procd"}
 
-    def init(self, action: str, **more: object) -> subprocess.CompletedProcess:
+    def init(self, action: str, *words: str, **more: object) -> subprocess.CompletedProcess:
         """The first line of an init script names rc.common, whose first names the shell."""
-        return self.run("/busybox/sh", "/etc/rc.common", INIT, action, **more)
+        return self.run("/busybox/sh", "/etc/rc.common", INIT, action, *words, **more)
 
     def shell(self, script: str, check: bool = True) -> str:
         return self.run("/busybox/sh", "-euc", script, check=check).stdout

@@ -244,6 +244,35 @@ def test_what_can_hardly_be_meant_is_said(router):
     assert done.stdout.endswith("/etc/config/bondway: well\n")
 
 
+def asked(router, *words):
+    """What the program has been asked, with the configuration that it was given then; it leaves with 3."""
+    program = router.root / "usr/sbin/bondway"
+    program.unlink()
+    program.write_text('#!/busybox/sh\necho "$@"\ncat "$3"\nexit 3\n')
+    program.chmod(0o755)
+    done = router.init(*words, check=False)
+    assert done.returncode == 3
+    assert [path.name for path in (router.root / "var/etc/bondway").iterdir()] == []
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["doctor", "--json"], ["report"]])
+def test_doctor_and_report_look_at_what_the_owner_has_written(router, words):
+    """Though it is switched off, and nothing has been rendered before."""
+    router.config("bondway", GOOD.replace("enabled '1'", "enabled '0'"))
+    line, conf = asked(router, *words).split("\n", 1)
+    assert line.split()[:2] == [words[0], "-c"] and line.split()[3:] == words[1:]
+    assert values(conf)["uplinks"][1]["interface"] == "wwan0"
+
+
+def test_doctor_and_report_say_what_is_wrong(router):
+    router.config("bondway", GOOD.replace("'10'", "'cheap'"))
+    done = router.init("doctor", check=False)
+    assert done.returncode == 1 and 'section wanb: cost is "cheap"' in done.stdout
+    done = router.init("report", check=False)
+    assert 'cost = "cheap";' in done.stdout and 'cost is "cheap"' in done.stdout
+
+
 # ---- procd ----
 
 
