@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 FILES = HERE.parents[1] / "openwrt" / "bondway" / "files"
 INIT = "/etc/init.d/bondway"
 CONF = "/var/etc/bondway/gateway.conf"
+NFT = "/usr/share/nftables.d/chain-pre/input/bondway.nft"
 PROGRAM = Path(os.environ.get("BONDWAY", HERE.parents[1] / "build/cli/bondway")).resolve()
 
 GOOD = """
@@ -110,6 +111,7 @@ class Router:
         put(FILES / "bondway.sh", "usr/lib/functions/bondway.sh")
         put(FILES / "bondway.init", "etc/init.d/bondway")
         put(FILES / "bondway.config", "etc/config/bondway")
+        put(FILES / "bondway.nft", NFT[1:])
         put(FILES / "bondway.rpcd", "usr/libexec/rpcd/bondway")
         put(HERE / "stand-ins/jsonfilter", "busybox/jsonfilter")
         put(self.program, "usr/sbin/bondway")
@@ -137,6 +139,11 @@ class Router:
 
     def config(self, package: str, text: str) -> None:
         (self.root / "etc/config" / package).write_text(text)
+
+    def firewall_mark(self, mark: str) -> None:
+        """The owner writes it in the firewall's rule."""
+        path = self.root / NFT[1:]
+        path.write_text(path.read_text().replace("0x10000000", mark))
 
     def key(self, name: str, text: str) -> None:
         path = self.root / "etc/bondway" / name

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from router import CONF, FILES, GOOD, PROGRAM, keys, link, new_key
+from router import CONF, FILES, GOOD, NFT, PROGRAM, keys, link, new_key
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -130,6 +130,7 @@ def test_every_option_arrives(router):
     router.config("bondway", text.replace("config globals 'globals'\n",
                                           "config globals 'globals'\n\toption enabled '1'\n"
                                           "\tlist lan 'lan'\n"))
+    router.firewall_mark("0x20000000")
     said = router.init("start").stdout
     assert router.instance() is not None, said
     conf = values(router.conf())
@@ -228,6 +229,30 @@ def test_a_misspelt_name_is_said(router, change, said):
     assert done.returncode == 1 and f"bondway: {said}" in done.stdout
     assert f"bondway: {said}" in router.init("start").stdout
     assert router.instance() is None
+
+
+def test_the_firewall_has_another_mark(router):
+    """The rule of bondway.nft lets in what bears the mark; what bears another it rejects."""
+    router.config("bondway", GOOD.replace("list lan", "option firewall_mark '0x20000000'\n\tlist lan"))
+    said = f"section globals: firewall_mark is 0x20000000, but 0x10000000 in {NFT}: write "
+    done = router.init("check", check=False)
+    assert done.returncode == 1 and said in done.stdout
+    assert said in router.init("start").stdout and router.instance() is None
+    router.firewall_mark("0x20000000")
+    assert router.init("check").stdout == "/etc/config/bondway: well\n"
+
+
+@pytest.mark.parametrize("mark", ["0x10000000", "268435456"])
+def test_the_firewall_has_that_mark(router, mark):
+    router.config("bondway", GOOD.replace("list lan", f"option firewall_mark '{mark}'\n\tlist lan"))
+    assert router.init("check").stdout == "/etc/config/bondway: well\n"
+
+
+@pytest.mark.parametrize("mark", ["many", "0x"])
+def test_what_is_no_mark_is_said(router, mark):
+    router.config("bondway", GOOD.replace("list lan", f"option firewall_mark '{mark}'\n\tlist lan"))
+    done = router.init("check", check=False)
+    assert done.returncode == 1 and "section globals: firewall_mark is " in done.stdout
 
 
 def test_what_other_tools_keep_there_is_no_mistake(router):
@@ -469,6 +494,9 @@ def test_everything_is_in_the_package():
     makefile = (FILES.parent / "Makefile").read_text()
     for path in FILES.iterdir():
         assert f"./files/{path.name}" in makefile, path.name
+    # Who has set another mark there keeps it.
+    conffiles = re.search(r"^define Package/bondway/conffiles\n(.*?)^endef", makefile, re.M | re.S)[1]
+    assert NFT in conffiles.splitlines()
     version = re.search(r"project\(bondway VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text())
     assert f"PKG_VERSION:={version[1]}" in makefile
     assert version[1] in (ROOT / "deploy/debian/changelog").read_text()

@@ -7,6 +7,7 @@ BONDWAY_RUN=/var/run/bondway
 BONDWAY_KEYS=/etc/bondway
 # Of the use of budgets: /var is memory here.
 BONDWAY_STATE=/etc/bondway
+BONDWAY_NFT=/usr/share/nftables.d/chain-pre/input/bondway.nft
 
 bondway_say() {
 	logger -s -t bondway -p daemon.err "$*"
@@ -280,6 +281,22 @@ bondway_check_sections() {
 	bondway_unread=0
 	config_foreach bondway_check_section
 	return "$bondway_unread"
+}
+
+# Fails where the firewall's rule, which is a file of its own, has another mark than is set: it would
+# reject what the gateway takes in. Without that file the owner has a rule of his own.
+bondway_check_mark() {
+	local mark there
+
+	config_get mark globals firewall_mark
+	there=$(sed -n 's/.* == \([0-9A-Fa-fx]*\) .*/\1/p' "$BONDWAY_NFT" 2> /dev/null | head -n 1)
+	case $there:$(bondway_value number "$mark") in
+	:* | *:\"*) return ;;
+	esac
+	[ "$(printf '%u' "$mark" 2> /dev/null)" != "$(printf '%u' "$there" 2> /dev/null)" ] || return 0
+	bondway_say "section globals: firewall_mark is $mark, but $there in $BONDWAY_NFT: write $mark there, too," \
+		'in both places, and run "/etc/init.d/firewall reload"; or remove the option'
+	return 1
 }
 
 # Of what bondway_load has read.
