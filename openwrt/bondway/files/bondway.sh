@@ -347,14 +347,17 @@ bondway_if_same() { # SECTION ADDRESS:PORT
 
 	config_get address "$1" address
 	config_get port "$1" port 7171
-	[ "$address:$port" != "$2" ] || section=$1
+	[ "$address:$port" != "$2" ] || bondway_same=$1
 }
 
-# The concentrator of that address, or a new one's name.
+# The concentrator of that address, or a new one's name. What config_foreach calls cannot set $section:
+# config_foreach has one of its own.
 bondway_section_for() { # ADDRESS:PORT
-	local section='' n=1
+	local section n=1
 
+	bondway_same=''
 	config_foreach bondway_if_same concentrator "$1"
+	section=$bondway_same
 	while [ -z "$section" ]; do
 		section=vps
 		[ "$n" = 1 ] || section=vps$n

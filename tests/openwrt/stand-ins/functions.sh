@@ -1,4 +1,6 @@
 # Stands in for OpenWrt's /lib/functions.sh: the shell's access to UCI, as its documentation says.
+# Where a function of ours is called, the local variables have the names that they have there: it sees
+# these, not its caller's.
 # shellcheck shell=dash
 
 reset_cb() {
@@ -59,24 +61,24 @@ config_get_bool() { # VARIABLE SECTION OPTION [DEFAULT]
 }
 
 config_foreach() { # FUNCTION [TYPE [ARGUMENT...]]
-	local _function=$1 _type=$2 _section _its
+	local _function=$1 _type=$2 section cfgtype
 
 	shift
 	[ $# = 0 ] || shift
-	for _section in $CONFIG_SECTIONS; do
-		config_get _its "$_section" TYPE
-		[ "$_its" != "${_type:-$_its}" ] || "$_function" "$_section" "$@"
+	for section in $CONFIG_SECTIONS; do
+		config_get cfgtype "$section" TYPE
+		[ "$cfgtype" != "${_type:-$cfgtype}" ] || "$_function" "$section" "$@"
 	done
 }
 
 config_list_foreach() { # SECTION OPTION FUNCTION [ARGUMENT...]
-	local _section=$1 _option=$2 _function=$3 _n=1 _length _value
+	local section=$1 option=$2 function=$3 c=1 len val
 
 	shift 3
-	config_get _length "$_section" "${_option}_LENGTH" 0
-	while [ "$_n" -le "$_length" ]; do
-		config_get _value "$_section" "${_option}_ITEM$_n"
-		"$_function" "$_value" "$@"
-		_n=$((_n + 1))
+	config_get len "$section" "${option}_LENGTH" 0
+	while [ "$c" -le "$len" ]; do
+		config_get val "$section" "${option}_ITEM$c"
+		"$function" "$val" "$@"
+		c=$((c + 1))
 	done
 }
