@@ -121,9 +121,16 @@ static bool is_fresh(const struct admission *a, const struct greeting *g, uint64
     return boot_ms - a->started_boot_ms > START_UP_MS && apart <= FRESH_MS;
 }
 
-static enum admission_verdict challenge(struct greeting *g, uint64_t boot_ms)
+/* Once for each: else who has recorded one could use up the challenges that its gateway needs, and,
+ * where it was made while we were new, say it again when it counts as fresh. The gateway itself
+ * greets anew, with another salt. */
+static enum admission_verdict challenge(struct admission *a, struct greeting *g, size_t quota,
+                                        uint64_t boot_ms)
 {
-    return account_may_challenge(g->peer->account, boot_ms) ? ADMISSION_CHALLENGE : ADMISSION_BAD;
+    if (!account_may_challenge(g->peer->account, boot_ms))
+        return ADMISSION_BAD;
+    replay_insert(a->replay, g->peer->key->id, g->flight, quota, boot_ms);
+    return ADMISSION_CHALLENGE;
 }
 
 /* Only a fresh HELLO, seen for the first time, learns that its version or suite does not suit:
@@ -143,20 +150,21 @@ static enum admission_verdict decide(struct admission *a, struct greeting *g, ui
 {
     const uint8_t *salt = g->flight;
     const uint8_t *id = g->peer->key->id;
-    /* As many as its dials can bring while a salt is kept. */
-    size_t quota = (size_t)g->peer->limits.max_dials_per_second * (REPLAY_KEPT_MS / 1000);
+    /* As many as its dials, and its challenges, can bring while a salt is kept. */
+    size_t quota = ((size_t)g->peer->limits.max_dials_per_second + ACCOUNT_CHALLENGES_PER_SECOND) *
+                   (REPLAY_KEPT_MS / 1000);
 
     if (replay_contains(a->replay, id, salt, boot_ms))
         return ADMISSION_REPLAY;
     if (atomic_load(&a->closed))
         return ADMISSION_CHALLENGE;
     if (!is_fresh(a, g, boot_ms))
-        return challenge(g, boot_ms);
+        return challenge(a, g, quota, boot_ms);
     switch (replay_insert(a->replay, id, salt, quota, boot_ms)) {
     case REPLAY_NEW:
         return check_policy(g);
     case REPLAY_FULL:
-        return challenge(g, boot_ms);
+        return challenge(a, g, quota, boot_ms);
     case REPLAY_SEEN:
         break;
     }

@@ -222,13 +222,13 @@ def test_replays(many):
 
 
 def test_who_fills_the_cache_is_alone(make):
-    """One gateway may have so many salts in it as it may dial: then it is challenged, and the other
-    one does not notice."""
+    """One gateway may have so many salts in it as it may dial, and be challenged, while they are kept:
+    then it is challenged, and the other one does not notice."""
     make.options.update(max_dials_per_second=1, max_warm=4096)
     make.add("office")
     conc = make.start()
-    token = token_of(conc)
-    for _ in range(90):
+    token = token_of(conc)  # a challenge
+    for _ in range(90 * (1 + 10) - 1):
         with conc.gateway() as gateway:
             assert gateway.greet(token).type == p.WELCOME
     with conc.gateway() as gateway:

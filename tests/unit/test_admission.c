@@ -131,8 +131,8 @@ static void fresh_is_within_30_seconds(void **state)
     assert_int_equal(hello(f, 0, UINT64_MAX, NULL, LATER), ADMISSION_CHALLENGE);
 }
 
-/* The salts of a gateway that says HELLO without end take bounded room: one dial in a second, and
- * each salt is kept for 90 s. Another gateway does not notice. */
+/* The salts of a gateway that says HELLO without end take bounded room: one dial in a second, what
+ * is challenged, and each salt is kept for 90 s. Another gateway does not notice. */
 static void salts_are_bounded_by_the_rate_of_dials(void **state)
 {
     struct fixture *f = *state;
@@ -142,7 +142,7 @@ static void salts_are_bounded_by_the_rate_of_dials(void **state)
     config->max_dials_per_second = 1;
     peers_unref(f->peers);
     assert_int_equal(peers_new(&f->peers, config, NULL), 0);
-    for (int i = 0; i < 90; i++)
+    for (int i = 0; i < 90 * (1 + ACCOUNT_CHALLENGES_PER_SECOND); i++)
         assert_int_equal(hello(f, 0, now, NULL, LATER), ADMISSION_WELCOME);
     assert_int_equal(hello(f, 0, now, NULL, LATER), ADMISSION_CHALLENGE);
     assert_int_equal(hello(f, 1, now, NULL, LATER), ADMISSION_WELCOME);
@@ -191,15 +191,21 @@ static void a_flight_is_good_once(void **state)
                      ADMISSION_CHALLENGE);
 }
 
-/* Its salt is not kept: whoever captured it cannot make the gateway's next try fail. */
-static void a_challenged_flight_leaves_no_trace(void **state)
+/* Who has recorded it uses up no challenges, and is not let in when it would be fresh. */
+static void a_challenged_flight_is_answered_once(void **state)
 {
+    const uint64_t at_ms = LATER - BOOT - 15000; /* still new */
     struct fixture *f = *state;
     struct key key = fixture_key(0);
 
-    assert_int_equal(hello(f, 0, WALL, NULL, BOOT), ADMISSION_CHALLENGE);
-    assert_int_equal(say_hello(f, &key, SUITE_CHACHA20_POLY1305, WALL, NULL, BOOT),
-                     ADMISSION_CHALLENGE);
+    assert_int_equal(hello(f, 0, WALL + at_ms, NULL, BOOT + at_ms), ADMISSION_CHALLENGE);
+    for (int i = 0; i < 2 * ACCOUNT_CHALLENGES_PER_SECOND; i++)
+        assert_int_equal(
+            say_hello(f, &key, SUITE_CHACHA20_POLY1305, WALL + at_ms, NULL, BOOT + at_ms),
+            ADMISSION_REPLAY);
+    assert_int_equal(say_hello(f, &key, SUITE_CHACHA20_POLY1305, WALL + at_ms, NULL, LATER),
+                     ADMISSION_REPLAY);
+    assert_int_equal(hello(f, 0, WALL + at_ms, NULL, LATER), ADMISSION_WELCOME);
 }
 
 static void challenges_have_a_rate_then_silence(void **state)
@@ -248,6 +254,7 @@ static void an_unknown_suite_is_refused_once(void **state)
 
     crypto_random(f->salt, sizeof(f->salt));
     assert_int_equal(say_hello(f, &key, unknown, 0, NULL, LATER), ADMISSION_CHALLENGE);
+    crypto_random(f->salt, sizeof(f->salt));
     assert_int_equal(say_hello(f, &key, unknown, now, NULL, LATER), ADMISSION_REFUSED);
     assert_int_equal(f->greeting.refusal, REFUSED_SUITE);
     assert_int_equal(read_reply(f, REPLY_REFUSED, REFUSED_SUITE, LATER).code, REFUSED_SUITE);
@@ -266,7 +273,7 @@ int main(void)
         TEST(a_token_makes_fresh_for_10_seconds),
         TEST(a_token_of_an_earlier_life_is_worthless),
         TEST(a_flight_is_good_once),
-        TEST(a_challenged_flight_leaves_no_trace),
+        TEST(a_challenged_flight_is_answered_once),
         TEST(challenges_have_a_rate_then_silence),
         TEST(any_changed_byte_is_bad),
         TEST(a_stranger_is_bad),
