@@ -39,8 +39,8 @@ struct worker {
     pthread_mutex_t lock;
     pthread_cond_t obeyed;
     unsigned orders, obeying; /* enum order, or-ed: waiting, and under way */
-    struct peers *next_peers;
-    struct document *flows; /* of the one who waits for them */
+    struct peers *next_peers; /* with ORDER_RELOAD among those that wait */
+    struct document *flows;   /* of the one who waits for them */
 };
 
 static void on_accepted(void *arg, int fd, const struct addr *peer)
@@ -66,12 +66,9 @@ static void on_drained(void *arg)
     ring(w->drained_fd);
 }
 
-static void obey_reload(struct worker *w)
+/* Takes peers. */
+static void obey_reload(struct worker *w, struct peers *peers)
 {
-    pthread_mutex_lock(&w->lock);
-    struct peers *peers = w->next_peers;
-    w->next_peers = NULL;
-    pthread_mutex_unlock(&w->lock);
     session_group_reload(w->sessions, peers);
     if (w->echo)
         echo_reload(w->echo, peers);
@@ -100,10 +97,11 @@ static void obey_doors(struct worker *w, unsigned orders)
     }
 }
 
-static void obey(struct worker *w, unsigned orders)
+/* Takes peers, which come with ORDER_RELOAD. */
+static void obey(struct worker *w, unsigned orders, struct peers *peers)
 {
     if (orders & ORDER_RELOAD)
-        obey_reload(w);
+        obey_reload(w, peers);
     if (orders & ORDER_DRAIN)
         session_group_drain(w->sessions);
     if (orders & ORDER_REPORT)
@@ -124,9 +122,11 @@ static void on_bell(evutil_socket_t fd, short what, void *arg)
         return;
     pthread_mutex_lock(&w->lock);
     unsigned orders = w->obeying = w->orders;
+    struct peers *peers = w->next_peers;
     w->orders = 0;
+    w->next_peers = NULL;
     pthread_mutex_unlock(&w->lock);
-    obey(w, orders);
+    obey(w, orders, peers);
     pthread_mutex_lock(&w->lock);
     w->obeying = 0;
     pthread_cond_broadcast(&w->obeyed);
@@ -255,10 +255,16 @@ int worker_start(struct worker *w)
     return -err;
 }
 
+/* Those that wait are obeyed together: what an order undoes must not wait beside it. */
+static unsigned undone_by(enum order order)
+{
+    return order == ORDER_PAUSE ? ORDER_RESUME : order == ORDER_RESUME ? ORDER_PAUSE : 0;
+}
+
 static void give_order(struct worker *w, enum order order)
 {
     pthread_mutex_lock(&w->lock);
-    w->orders |= order;
+    w->orders = (w->orders & ~undone_by(order)) | order;
     pthread_mutex_unlock(&w->lock);
     ring(w->bell);
 }
@@ -276,8 +282,9 @@ void worker_reload(struct worker *w, struct peers *peers)
     pthread_mutex_lock(&w->lock);
     peers_unref(w->next_peers);
     w->next_peers = peers_ref(peers);
+    w->orders |= ORDER_RELOAD;
     pthread_mutex_unlock(&w->lock);
-    give_order(w, ORDER_RELOAD);
+    ring(w->bell);
 }
 
 void worker_drain(struct worker *w)
