@@ -336,11 +336,9 @@ static int take_over(struct concentrator *c)
     return err;
 }
 
-/* All that can go wrong lies behind. */
+/* From here on, nothing may end this process: nobody else listens any more. */
 static int finish_take_over(struct concentrator *c)
 {
-    if (c->elder_fd == -1)
-        return 0;
     int err = handover_take(c->elder_fd);
     if (err < 0) {
         log_error("handover", "the other process did not let go: %s", strerror(-err));
@@ -517,10 +515,12 @@ static int open_web(struct concentrator *c)
 {
     const struct concentrator_config *config = peers_config(c->peers);
     char at[ADDR_TEXT];
-    int err = 0;
 
-    if (config->metrics_listen.family)
-        err = web_new(&c->web, c->base, &config->metrics_listen, pages, c);
+    if (!config->metrics_listen.family)
+        return 0;
+    int err = web_new(&c->web, c->base, &config->metrics_listen, pages, c);
+    if (err == -EADDRINUSE && c->elder_fd != -1) /* by the elder, as it seems */
+        return 0;
     if (err < 0)
         log_error("concentrator", "cannot serve metrics_listen %s: %s; write another, or remove it",
                   addr_format(&config->metrics_listen, at), strerror(-err));
@@ -572,6 +572,10 @@ static int make_services(struct concentrator *c)
     return c->services.admission && c->services.lobby ? 0 : -ENOMEM;
 }
 
+/* By an heir when the elder has let go: the control socket's three, and metrics_listen. What is
+ * inherited is closed by then. */
+#define OPENED_LATER 4
+
 /* After everything else has been opened. */
 static int measure_room(struct concentrator *c)
 {
@@ -581,6 +585,8 @@ static int measure_room(struct concentrator *c)
     int err = room_look(&facts);
 
     facts.unauthenticated = config->max_unauthenticated;
+    if (c->elder_fd != -1)
+        facts.descriptors_used = facts.descriptors_used + OPENED_LATER - c->inherited.n_listeners;
     if (err == 0)
         err = room_share_out(&shares, &facts);
     if (err == -ENOSPC)
@@ -648,6 +654,33 @@ static int open_doors(struct concentrator *c)
                : kernel_inherit(&c->kernel, &c->inherited.kernel, config->packet_scheduler);
 }
 
+/* All that may fail while an elder, if there is one, can still go on. */
+static int prepare_to_serve(struct concentrator *c)
+{
+    int err = c->elder_fd == -1 ? open_control(c) : 0;
+
+    if (err == 0)
+        err = open_web(c);
+    if (err == 0)
+        err = measure_room(c);
+    return err == 0 ? start_workers(c) : err;
+}
+
+/* What the elder has had until now. Gateways do without. */
+static void open_what_was_the_elders(struct concentrator *c)
+{
+    if (open_control(c) < 0)
+        log_error("handover",
+                  "going on, but nothing can be asked of process %d: when that is put "
+                  "right, restart it (systemctl restart bondway-concentrator)",
+                  (int)getpid());
+    if (!c->web && open_web(c) < 0)
+        log_error("handover",
+                  "going on without metrics: when that is put right, restart process "
+                  "%d (systemctl restart bondway-concentrator)",
+                  (int)getpid());
+}
+
 /* Takes config. Returns 0, or -errno after having said why. */
 static int concentrator_start(struct concentrator *c, struct concentrator_config *config,
                               bool takes_over)
@@ -661,18 +694,19 @@ static int concentrator_start(struct concentrator *c, struct concentrator_config
     if (err == 0)
         err = rights_give_up(peers_config(c->peers), c->config_path);
     if (err == 0)
+        err = prepare_to_serve(c);
+    bool is_heir = err == 0 && c->elder_fd != -1;
+    if (is_heir)
         err = finish_take_over(c);
     handover_clear(&c->inherited);
-    if (err == 0)
-        err = open_control(c);
-    if (err == 0)
-        err = open_web(c);
-    if (err == 0)
-        err = measure_room(c);
     if (err < 0)
         return err;
+    if (is_heir)
+        open_what_was_the_elders(c);
     rights_enclose();
-    return start_workers(c);
+    for (size_t i = 0; i < c->n_workers; i++)
+        worker_go(c->workers[i]);
+    return 0;
 }
 
 static void concentrator_end(struct concentrator *c)

@@ -190,6 +190,14 @@ int handover_send(int fd, const struct handover *h)
     return err;
 }
 
+/* Behind its word, the other may have lost patience and ended. */
+static int check_alive(int fd)
+{
+    char more;
+
+    return recv(fd, &more, 1, MSG_DONTWAIT | MSG_PEEK) == 0 ? -EPIPE : 0;
+}
+
 int handover_is_taken(int fd)
 {
     char word;
@@ -199,7 +207,12 @@ int handover_is_taken(int fd)
         return 0;
     if (n == -1)
         return -errno;
-    return n == 0 ? -EPIPE : word == TAKEN ? 1 : -EPROTO;
+    if (n == 0)
+        return -EPIPE;
+    if (word != TAKEN)
+        return -EPROTO;
+    int err = check_alive(fd);
+    return err < 0 ? err : 1;
 }
 
 void handover_let_go(int fd)

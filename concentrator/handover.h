@@ -29,8 +29,8 @@ int handover_find(const struct handover *handover, const struct addr *at, size_t
 /* The old one's side. Blocks for as long as the new one reads, 5 s at the most. Returns 0, or
  * -errno. */
 int handover_send(int fd, const struct handover *handover);
-/* What has come on fd: 1 when the new one has taken over, 0 when there is nothing yet, or -errno
- * (-EPIPE: it has ended). */
+/* What has come on fd: 1 when the new one has taken over and waits for handover_let_go(), 0 when
+ * there is nothing yet, or -errno (-EPIPE: it has ended, be it after its word). */
 int handover_is_taken(int fd);
 /* The last thing: nothing here stands in its way any more. */
 void handover_let_go(int fd);

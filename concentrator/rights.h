@@ -11,8 +11,8 @@
  * must be able to read what a reload reads. Before there are threads. Returns 0, or -errno after
  * having said why. */
 int rights_give_up(const struct concentrator_config *config, const char *config_path);
-/* Before there are threads, after the last file to write and the last port have been opened. Says
- * so where it cannot be had. */
+/* For this thread and those begun later, after the last file to write and the last port have been
+ * opened. Says so where it cannot be had. */
 void rights_enclose(void);
 
 #endif

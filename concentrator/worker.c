@@ -11,6 +11,7 @@
 #include "concentrator/echo.h"
 #include "core/listener.h"
 #include "core/loop.h"
+#include "core/sandbox.h"
 
 enum order {
     ORDER_RELOAD = 1,
@@ -37,7 +38,8 @@ struct worker {
     struct event *on_bell;
     /* Under the lock: */
     pthread_mutex_t lock;
-    pthread_cond_t obeyed;
+    pthread_cond_t obeyed, goes;
+    bool may_go;
     unsigned orders, obeying; /* enum order, or-ed: waiting, and under way */
     struct peers *next_peers; /* with ORDER_RELOAD among those that wait */
     struct document *flows;   /* of the one who waits for them */
@@ -211,6 +213,7 @@ int worker_new(struct worker **out, struct peers *peers, struct session_services
         return -ENOMEM;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->obeyed, NULL);
+    pthread_cond_init(&w->goes, NULL);
     w->drained_fd = drained_fd;
     w->bell = -1;
     w->base = loop_new();
@@ -238,6 +241,12 @@ static void *run(void *arg)
 {
     struct worker *w = arg;
 
+    pthread_mutex_lock(&w->lock);
+    while (!w->may_go)
+        pthread_cond_wait(&w->goes, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    /* Where there is none, the main thread has said so. */
+    sandbox_enter(SANDBOX_RELAY);
     event_base_dispatch(w->base);
     return NULL;
 }
@@ -253,6 +262,14 @@ int worker_start(struct worker *w)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     w->runs = err == 0;
     return -err;
+}
+
+void worker_go(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->may_go = true;
+    pthread_cond_signal(&w->goes);
+    pthread_mutex_unlock(&w->lock);
 }
 
 /* Those that wait are obeyed together: what an order undoes must not wait beside it. */
@@ -336,6 +353,7 @@ static void stop(struct worker *w)
     if (!w->runs)
         return;
     give_order(w, ORDER_STOP);
+    worker_go(w); /* where it had not begun, to that order */
     pthread_join(w->thread, NULL);
     w->runs = false;
 }
@@ -356,6 +374,7 @@ void worker_free(struct worker *w)
         event_base_free(w->base);
     peers_unref(w->next_peers);
     pthread_cond_destroy(&w->obeyed);
+    pthread_cond_destroy(&w->goes);
     pthread_mutex_destroy(&w->lock);
     free(w);
 }

@@ -19,8 +19,11 @@ int worker_new(struct worker **out, struct peers *peers, struct session_services
                const struct handover *inherited, size_t index, int drained_fd, struct addr *failed);
 /* False where the UDP port was not to be had: flows do without. */
 bool worker_answers_probes(const struct worker *worker);
-/* Begins the thread. Returns 0, or -errno. */
+/* Begins the thread, which does nothing yet. Returns 0, or -errno. */
 int worker_start(struct worker *worker);
+/* From now on it serves; the last thing of a start, which cannot fail. In the sandbox
+ * (core/sandbox.h). */
+void worker_go(struct worker *worker);
 /* Ends the thread if it runs, and all its sessions. NULL is fine. */
 void worker_free(struct worker *worker);
 

@@ -229,6 +229,50 @@ def test_an_heir_that_fails_changes_nothing(conc, tmp_path):
     assert conc.ask()["gateways"]
 
 
+def test_an_heir_whose_metrics_are_to_be_nowhere(conc):
+    """That shows before the old one has let go."""
+    old = conc.process
+    conc.options["metrics_listen"] = "192.0.2.1:9172"  # nobody's here
+    conc.launch("--take-over")
+    assert conc.process.wait(5) == 1
+    assert "cannot serve metrics_listen 192.0.2.1:9172" in conc.log()
+    conc.process = old
+    wait_for(lambda: "did not take over" in conc.log(), "it is in the log")
+    with conc.welcomed():
+        pass
+
+
+def test_an_heir_goes_on_without_its_metrics(conc):
+    """Another program has that port, as only the old one might: it goes on without, and says so."""
+    with destination() as taken:
+        conc.options["metrics_listen"] = f"127.0.0.1:{port_of(taken)}"
+        old = conc.take_over()
+        assert old.wait(5) == 0
+        assert re.search(r"cannot serve metrics_listen 127.*: Address already in use; write another, "
+                         "or remove it\n.*going on without metrics", conc.log())
+    with conc.welcomed():
+        pass
+    assert conc.ask()["gateways"]
+
+
+def test_an_heir_goes_on_without_its_control_socket(conc):
+    """Something else is in its place, when the old one has let go."""
+    old = conc.process
+    old.send_signal(signal.SIGSTOP)  # for a moment, in which the heir waits to be told
+    conc.launch("--take-over")
+    wait_for(lambda: Path("/proc/net/unix").read_text().count(str(conc.socket)) == 2,
+             "the heir has connected")
+    conc.socket.rename(conc.socket.with_name("was"))
+    conc.socket.write_text("a note of somebody's")
+    old.send_signal(signal.SIGCONT)
+    wait_for(lambda: conc.log().count("started version=") == 2, "it runs", 10)
+    assert old.wait(5) == 0
+    assert f"cannot open the control socket {conc.socket}" in conc.log()
+    assert f"nothing can be asked of process {conc.process.pid}" in conc.log()
+    with conc.welcomed():
+        pass
+
+
 def test_an_heir_that_dies_in_between(conc):
     with socket.socket(socket.AF_UNIX) as heir, conc.gateway() as waiting:
         heir.connect(str(conc.socket))

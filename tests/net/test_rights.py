@@ -110,6 +110,18 @@ def test_a_handover(nobodys):
     assert conc.socket.stat().st_uid == NOBODY.pw_uid
 
 
+def test_an_heir_that_gets_no_threads(nobodys):
+    """The old one goes on: that shows before it has let go."""
+    old = nobodys.start().process
+    nobodys.wrapper = ["env", "ASAN_OPTIONS=detect_leaks=0", "prlimit", "--nproc=1"]
+    nobodys.launch("--take-over")
+    assert nobodys.process.wait(5) == 1
+    assert "cannot start a thread: Resource temporarily unavailable" in nobodys.log()
+    nobodys.process = old
+    wait_for(lambda: "did not take over" in nobodys.log(), "it is in the log")
+    assert_carries(nobodys)
+
+
 def limits():
     return subprocess.run(["ip", "mptcp", "limits"], check=True, capture_output=True,
                           text=True).stdout.split()

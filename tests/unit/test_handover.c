@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -100,9 +101,24 @@ static void a_signal_does_not_end_it(void **state)
     close(told[0]);
 }
 
+/* It has lost patience, and nobody else would listen. */
+static void who_has_ended_has_taken_nothing(void **state)
+{
+    int ends[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_int_equal(handover_is_taken(ends[0]), 0);
+    assert_int_equal(write(ends[1], "tt", 2), 2);
+    assert_int_equal(handover_is_taken(ends[0]), 1);
+    close(ends[1]);
+    assert_int_equal(handover_is_taken(ends[0]), -EPIPE);
+    close(ends[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_has_ended_has_taken_nothing),
         cmocka_unit_test(a_signal_does_not_end_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

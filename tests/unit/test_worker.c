@@ -24,7 +24,8 @@ struct fixture {
 
 static pthread_t main_thread;
 static struct worker *interrupted;    /* gets... */
-static struct peers *_Atomic between; /* ...these as soon as it has taken up its orders; NULL: no */
+static struct peers *next;            /* ...these after the order that it is given now, ... */
+static struct peers *_Atomic between; /* ...as soon as it has taken that up */
 static struct peers *_Atomic reloaded;
 static atomic_bool reloaded_with_none, listens;
 static sem_t is_busy, may_go_on;
@@ -33,11 +34,14 @@ int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
-    int err = __real_pthread_mutex_unlock(mutex);
+    bool is_main = pthread_equal(pthread_self(), main_thread);
 
-    if (pthread_equal(pthread_self(), main_thread))
-        return err;
-    struct peers *peers = atomic_exchange(&between, NULL);
+    if (is_main && next) {
+        between = next;
+        next = NULL;
+    }
+    int err = __real_pthread_mutex_unlock(mutex);
+    struct peers *peers = is_main ? NULL : atomic_exchange(&between, NULL);
     if (peers)
         worker_reload(interrupted, peers);
     return err;
@@ -48,7 +52,8 @@ int __real_pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex);
 int __wrap_pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex);
 int __wrap_pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
 {
-    sem_post(&may_go_on);
+    if (pthread_equal(pthread_self(), main_thread))
+        sem_post(&may_go_on);
     return __real_pthread_cond_wait(condition, mutex);
 }
 
@@ -112,6 +117,16 @@ static int setup(void **state)
     return 0;
 }
 
+static int setup_running(void **state)
+{
+    setup(state);
+    struct fixture *f = *state;
+    worker_go(f->worker);
+    worker_report(f->worker);
+    sem_trywait(&may_go_on); /* for the report, perhaps */
+    return 0;
+}
+
 static int teardown(void **state)
 {
     struct fixture *f = *state;
@@ -131,7 +146,7 @@ static void the_last_of_two_reloads_counts(void **state)
     uint64_t end = clock_now_ms() + 5000;
 
     interrupted = f->worker;
-    between = f->second;
+    next = f->second;
     worker_reload(f->worker, f->first);
     while (reloaded != f->second) {
         assert_true(clock_now_ms() < end);
@@ -155,11 +170,21 @@ static void a_pause_after_a_resume_is_a_pause(void **state)
     assert_false(listens);
 }
 
+/* As that of an heir that comes to nothing. */
+static void one_that_was_never_let_go_ends(void **state)
+{
+    struct fixture *f = *state;
+
+    worker_free(f->worker);
+    f->worker = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_last_of_two_reloads_counts, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_pause_after_a_resume_is_a_pause, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_last_of_two_reloads_counts, setup_running, teardown),
+        cmocka_unit_test_setup_teardown(a_pause_after_a_resume_is_a_pause, setup_running, teardown),
+        cmocka_unit_test_setup_teardown(one_that_was_never_let_go_ends, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
