@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "concentrator/elders.h"
 #include "concentrator/handover.h"
 #include "concentrator/kernel.h"
 #include "concentrator/metrics.h"
@@ -50,7 +51,10 @@ struct concentrator {
     uint64_t n_drained;
     struct handover inherited;
     int elder_fd;          /* the process that we take over from; -1: none, or it has let go */
-    struct event *on_heir; /* the process that takes over from us, until it has; NULL: none does */
+    struct elders *elders; /* those that have */
+    struct event
+        *on_heir; /* the process that takes over from us, or has; NULL: none, or it ended */
+    bool retired; /* it has */
 };
 
 /* ---- control socket ---- */
@@ -187,9 +191,21 @@ static void warn_of_restart(const struct concentrator_config *old,
     }
 }
 
-static void on_reload(void *arg)
+static void report_reload(struct concentrator *c)
 {
-    struct concentrator *c = arg;
+    size_t gateways = peers_count(c->peers);
+
+    tell(c, "reloaded", "");
+    if (c->retired)
+        log_info("handover", "running flows follow the configuration as it is now gateways=%zu",
+                 gateways);
+    else
+        log_info("reload", "done gateways=%zu", gateways);
+}
+
+/* Returns 0, or -errno after having said why: then nothing has changed. */
+static int reload(struct concentrator *c)
+{
     struct concentrator_config *config = load_again(c->config_path);
     struct peers *peers;
 
@@ -197,21 +213,30 @@ static void on_reload(void *arg)
         log_error("reload", "nothing has changed; correct %s and send SIGHUP again",
                   c->config_path);
         tell(c, "not reloaded", "the configuration has mistakes: see the log");
-        return;
+        return -EINVAL;
     }
     int err = peers_new(&peers, config, c->peers);
     if (err < 0) {
         log_error("reload", "nothing has changed: %s", strerror(-err));
         concentrator_config_free(config);
-        return;
+        return err;
     }
-    warn_of_restart(peers_config(c->peers), config);
+    if (!c->retired)
+        warn_of_restart(peers_config(c->peers), config);
     for (size_t i = 0; i < c->n_workers; i++)
         worker_reload(c->workers[i], peers);
     peers_unref(c->peers);
     c->peers = peers;
-    tell(c, "reloaded", "");
-    log_info("reload", "done gateways=%zu", peers_count(peers));
+    report_reload(c);
+    return 0;
+}
+
+static void on_reload(void *arg)
+{
+    struct concentrator *c = arg;
+
+    if (reload(c) == 0)
+        elders_tell(c->elders);
 }
 
 /* ---- handing over ---- */
@@ -269,8 +294,39 @@ static void go_on(struct concentrator *c, int err)
         worker_resume(c->workers[i]);
 }
 
+static void lose_heir(struct concentrator *c)
+{
+    log_info("handover",
+             "nobody tells this process of a changed configuration any more: send SIGHUP to %d, "
+             "too, for its flows",
+             (int)getpid());
+    forget_heir(c);
+}
+
+static void on_heir_tells(evutil_socket_t fd, short what, void *arg)
+{
+    struct concentrator *c = arg;
+    int told = handover_is_told_reload(fd);
+
+    if (told == 1)
+        reload(c);
+    else if (told < 0)
+        lose_heir(c);
+}
+
+/* SIGHUP comes to who has taken over, not to us. */
+static void listen_to_heir(struct concentrator *c)
+{
+    event_del(c->on_heir);
+    if (event_assign(c->on_heir, c->base, event_get_fd(c->on_heir), EV_READ | EV_PERSIST,
+                     on_heir_tells, c) == -1 ||
+        event_add(c->on_heir, NULL) == -1)
+        lose_heir(c);
+}
+
 static void retire(struct concentrator *c)
 {
+    c->retired = true;
     tell(c, "handed over", "");
     log_info("handover", "another process has taken over; running flows go on here to their end");
     for (size_t i = 0; i < c->n_workers; i++)
@@ -281,7 +337,8 @@ static void retire(struct concentrator *c)
     control_free(c->control);
     c->control = NULL;
     handover_let_go(event_get_fd(c->on_heir));
-    forget_heir(c);
+    elders_bequeath(c->elders, event_get_fd(c->on_heir));
+    listen_to_heir(c);
 }
 
 static void on_heir_speaks(evutil_socket_t fd, short what, void *arg)
@@ -344,7 +401,7 @@ static int finish_take_over(struct concentrator *c)
         log_error("handover", "the other process did not let go: %s", strerror(-err));
         return err;
     }
-    close(c->elder_fd);
+    elders_add(c->elders, c->elder_fd);
     c->elder_fd = -1;
     log_info("handover", "taken over listeners=%zu salts=%zu", c->inherited.n_listeners,
              c->inherited.admission.n_salts);
@@ -537,10 +594,11 @@ static int make_events(struct concentrator *c)
     if (!c->base || c->drained_fd == -1 || timers_reserve(&timers, TIMERS))
         return -ENOMEM;
     c->events = events_new(c->base);
+    c->elders = elders_new(c->base);
     c->daemon = daemon_new(c->base, &handlers);
     c->on_drained = event_new(c->base, c->drained_fd, EV_READ | EV_PERSIST, on_drained, c);
     c->drain_deadline = evtimer_new(c->base, on_drain_deadline, c);
-    if (!c->events || !c->daemon || !c->drain_deadline || !c->on_drained ||
+    if (!c->events || !c->elders || !c->daemon || !c->drain_deadline || !c->on_drained ||
         event_add(c->on_drained, NULL) == -1)
         return -ENOMEM;
     return 0;
@@ -713,6 +771,7 @@ static void concentrator_end(struct concentrator *c)
 {
     if (c->on_heir)
         forget_heir(c);
+    elders_free(c->elders);
     web_free(c->web);
     control_free(c->control);
     events_free(c->events);

@@ -18,6 +18,7 @@
 #define TOGETHER 128
 #define TAKEN 't'
 #define LET_GO 'g'
+#define RELOAD 'r'
 
 struct head {
     char magic[24];
@@ -222,6 +223,23 @@ void handover_let_go(int fd)
     send_all(fd, &word, 1, clock_now_ms() + PATIENCE_MS);
 }
 
+int handover_name_elder(int fd, int elder)
+{
+    return send_descriptors(fd, &elder, 1, clock_now_ms() + PATIENCE_MS);
+}
+
+int handover_is_told_reload(int fd)
+{
+    char words[64]; /* several are one */
+    ssize_t n = recv(fd, words, sizeof(words), MSG_DONTWAIT);
+
+    if (may_go_on(n))
+        return 0;
+    if (n <= 0)
+        return n == 0 ? -EPIPE : -errno;
+    return memchr(words, RELOAD, (size_t)n) != NULL;
+}
+
 /* ---- the new one's side ---- */
 
 static int connect_to(const char *path)
@@ -319,4 +337,19 @@ int handover_take(int fd)
     if (err == 0)
         err = receive_all(fd, &word, 1, deadline_ms);
     return err < 0 ? err : word == LET_GO ? 0 : -EPROTO;
+}
+
+void handover_tell_reload(int fd)
+{
+    static const char word = RELOAD;
+
+    /* Where there is no room for one more, enough wait already. */
+    send(fd, &word, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+int handover_meet_elder(int fd, int *elder)
+{
+    int err = receive_descriptors(fd, elder, 1, clock_now_ms() + 1);
+
+    return err == 0 ? 1 : err == -EAGAIN || err == -EINTR || err == -ETIMEDOUT ? 0 : err;
 }

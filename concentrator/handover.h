@@ -32,8 +32,15 @@ int handover_send(int fd, const struct handover *handover);
 /* What has come on fd: 1 when the new one has taken over and waits for handover_let_go(), 0 when
  * there is nothing yet, or -errno (-EPIPE: it has ended, be it after its word). */
 int handover_is_taken(int fd);
-/* The last thing: nothing here stands in its way any more. */
+/* Nothing here stands in its way any more. What follows on this connection is for as long as the
+ * old one has flows. */
 void handover_let_go(int fd);
+/* Another process, which handed over to this one before, may be told things on elder, which stays
+ * the caller's. Returns 0, or -errno. */
+int handover_name_elder(int fd, int elder);
+/* What has come on fd: 1 when the configuration is to be read anew, 0 when nothing has, or -errno
+ * (-EPIPE: the new one has ended). */
+int handover_is_told_reload(int fd);
 
 /* The new one's side, blocking for 5 s at the most. Returns 0, what there is to inherit, and the
  * connection; or -errno: -ENOENT or -ECONNREFUSED when none runs there, -EPROTO when it does not
@@ -41,5 +48,11 @@ void handover_let_go(int fd);
 int handover_ask(const char *control_socket, struct handover *out, int *fd);
 /* Says that it has taken over, and waits until the old one has let go. Returns 0, or -errno. */
 int handover_take(int fd);
+/* The old one shall read its configuration anew, as the new one has. Where it has ended, that shows
+ * by handover_meet_elder(). */
+void handover_tell_reload(int fd);
+/* What has come on fd: 1 when the old one names another one, *elder, the caller's to close; 0 when
+ * nothing has, or -errno (-EPIPE: it has ended). */
+int handover_meet_elder(int fd, int *elder);
 
 #endif

@@ -287,6 +287,84 @@ def test_an_heir_that_dies_in_between(conc):
         assert waiting.greet().type == p.CHALLENGE
 
 
+def heeded(conc):
+    """How many times a process that has handed over has heard of a configuration."""
+    return conc.log().count("running flows follow the configuration as it is now")
+
+
+def hold(stack, conc, name, listening):
+    """A flow of that gateway."""
+    gateway = stack.enter_context(conc.welcomed(name))
+    assert gateway.open("127.0.0.1", port_of(listening)) == 0
+    return gateway, stack.enter_context(accept(listening))
+
+
+def test_a_key_that_is_gone_ends_its_flows_everywhere(conc):
+    """In each process that has handed over, also where the one behind it has ended since."""
+    conc.add("office")
+    conc.reload()
+    with destination() as listening, contextlib.ExitStack() as stack:
+        lost, kept, elders = [], [], []
+        for flows in True, False, True, True:
+            if flows:
+                lost.append(hold(stack, conc, "home", listening))
+                kept.append(hold(stack, conc, "office", listening))
+            elders.append(conc.take_over())
+        assert elders[1].wait(5) == 0
+        home = conc.gateways.pop("home")
+        conc.reload()
+        for gateway, server in lost:
+            assert ends_in_reset(server) and ends_in_reset(gateway.sock)
+        for gateway, server in kept:
+            assert carries(gateway, server, b"still here")
+        assert [elder.poll() for elder in elders] == [None, 0, None, None]
+        conc.gateways["home"] = home  # for the look at the log
+
+
+def test_a_key_that_went_with_the_old_program(make):
+    """The configuration has changed before the new one begins, and the old one was not told."""
+    make.add("office")
+    conc = make.start()
+    with destination() as listening, contextlib.ExitStack() as stack:
+        lost = hold(stack, conc, "office", listening)
+        kept = hold(stack, conc, "home", listening)
+        del conc.gateways["office"]
+        old = conc.take_over()
+        assert ends_in_reset(lost[1])
+        assert carries(*kept, b"still here")
+        assert old.poll() is None
+
+
+def test_a_mistake_changes_nothing_for_the_old_one(conc):
+    """Nor does it when the new one has ended, and nobody tells it any more."""
+    with destination() as listening, contextlib.ExitStack() as stack:
+        flow = hold(stack, conc, "home", listening)
+        old = conc.take_over()
+        wait_for(lambda: heeded(conc) == 1, "it is told")
+        conc.options["nonsense"] = 1
+        conc.reload()
+        del conc.options["nonsense"]
+        conc.reload()
+        wait_for(lambda: heeded(conc) == 2, "it is told again")
+        assert carries(*flow, b"still here")
+        assert conc.end() == 0
+        wait_for(lambda: f"send SIGHUP to {old.pid}" in conc.log(), "it is in the log")
+        conc.process = old
+        assert carries(*flow, b"on its own")
+
+
+def test_what_is_warm_obeys_new_rules(conc):
+    """At a process that has handed over."""
+    with destination() as listening, conc.welcomed() as gateway:
+        wait_for(lambda: conc.figures()["warm"] == 1, "it is welcome")
+        conc.take_over()
+        wait_for(lambda: heeded(conc) == 1, "the old one is told")
+        conc.options["deny_destinations"] = ["127.0.0.1"]
+        conc.reload()
+        wait_for(lambda: heeded(conc) == 2, "the old one is told again")
+        assert gateway.open("127.0.0.1", port_of(listening)) == 4  # denied
+
+
 def test_nobody_to_take_over_from(make):
     make.launch("--take-over")
     wait_for(lambda: "started version=" in make.log(), "it runs")
