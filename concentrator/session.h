@@ -50,7 +50,7 @@ void session_group_accept(struct session_group *group, int fd, const struct addr
  * end. */
 void session_group_reload(struct session_group *group, struct peers *peers);
 /* Another process accepts from now on: what is here goes on to its end, what is warm may still be
- * used. drained() is called when nothing is left. */
+ * used, but only until its timeout, PING or not. drained() is called when nothing is left. */
 void session_group_retire(struct session_group *group);
 /* Ends what has no flow yet, and refuses what comes; flows go on. */
 void session_group_drain(struct session_group *group);

@@ -174,7 +174,7 @@ static void on_ping(struct session *s, const struct record *record)
         session_close(s, END_PROTOCOL);
     else if (session_send_record(s, RECORD_PONG, record->payload, 8) < 0)
         session_close(s, END_GATEWAY_CLOSED);
-    else if (s->state == SESSION_WARM)
+    else if (s->state == SESSION_WARM && !s->group->retired)
         session_set_deadline(s, session_config(s->group)->warm_timeout_ms);
 }
 

@@ -365,6 +365,21 @@ def test_what_is_warm_obeys_new_rules(conc):
         assert gateway.open("127.0.0.1", port_of(listening)) == 4  # denied
 
 
+def test_what_is_warm_is_not_prolonged(make):
+    """By PINGs, once its process has handed over: else a gateway could keep that for ever."""
+    make.options["warm_timeout"] = "1s"
+    conc = make.start()
+    with conc.welcomed() as gateway:
+        old = conc.take_over()
+        end = time.monotonic() + 10
+        with contextlib.suppress(EOFError, ConnectionError):
+            while time.monotonic() < end:
+                gateway.send(p.PING, b"12345678")
+                assert gateway.read_record() == (p.PONG, b"12345678")
+        assert time.monotonic() < end
+        assert old.wait(5) == 0
+
+
 def test_nobody_to_take_over_from(make):
     make.launch("--take-over")
     wait_for(lambda: "started version=" in make.log(), "it runs")
