@@ -778,11 +778,11 @@ static void concentrator_end(struct concentrator *c)
     for (size_t i = 0; i < c->n_workers; i++)
         worker_free(c->workers[i]);
     free(c->workers);
-    /* Before the other has let go, what there is to put back is still its own. */
+    /* Before the other has let go, what it has changed is still its own to put back. */
     if (c->elder_fd == -1)
         kernel_restore(&c->kernel);
     else
-        kernel_forget(&c->kernel);
+        kernel_withdraw(&c->kernel);
     if (c->elder_fd != -1)
         close(c->elder_fd);
     if (c->on_drained)

@@ -75,6 +75,8 @@ static int raise_limits(struct kernel *kernel, struct path_manager *pm)
     }
     struct path_limits wanted = kernel->before;
     wanted.subflows = SUBFLOWS_WANTED;
+    kernel->found = kernel->before;
+    kernel->raised = true;
     kernel->path_manager = pm; /* also when it fails: the answer may be what was lost */
     return path_manager_set_limits(pm, &wanted);
 }
@@ -96,6 +98,7 @@ static int hold_sysctl(struct held_sysctl *held, const char *name, const char *v
     }
     held->fd = fd;
     held->changed = true;
+    memcpy(held->found, held->before, sizeof(held->found));
     return 0;
 }
 
@@ -111,10 +114,16 @@ static void inherit_sysctl(struct held_sysctl *held, const char *name, const cha
     snprintf(held->before, sizeof(held->before), "%s", before);
 }
 
-static void put_back(const struct held_sysctl *held, const char *name)
+static void put_back(const struct held_sysctl *held, const char *name, const char *value)
 {
-    if (held->changed && pwrite(held->fd, held->before, strlen(held->before), 0) == -1)
-        log_warning("kernel", "cannot put %s back to %s: %s", name, held->before, strerror(errno));
+    if (held->changed && pwrite(held->fd, value, strlen(value), 0) == -1)
+        log_warning("kernel", "cannot put %s back to %s: %s", name, value, strerror(errno));
+}
+
+static void put_back_found(const struct held_sysctl *held, const char *name)
+{
+    if (held->found[0])
+        put_back(held, name, held->found);
 }
 
 static void let_go(struct held_sysctl *held)
@@ -191,20 +200,28 @@ void kernel_forget(struct kernel *kernel)
 }
 
 /* Somebody else may have changed them in the meantime: then they are his. */
-static void restore_limits(struct kernel *kernel)
+static void restore_limits(struct kernel *kernel, const struct path_limits *to)
 {
     struct path_limits now;
 
     if (kernel->path_manager && path_manager_get_limits(kernel->path_manager, &now) == 0 &&
-        now.subflows == SUBFLOWS_WANTED &&
-        now.add_addr_accepted == kernel->before.add_addr_accepted)
-        path_manager_set_limits(kernel->path_manager, &kernel->before);
+        now.subflows == SUBFLOWS_WANTED && now.add_addr_accepted == to->add_addr_accepted)
+        path_manager_set_limits(kernel->path_manager, to);
 }
 
 void kernel_restore(struct kernel *kernel)
 {
-    put_back(&kernel->stale, STALE_SYSCTL);
-    put_back(&kernel->scheduler, PACKET_SCHEDULER_SYSCTL);
-    restore_limits(kernel);
+    put_back(&kernel->stale, STALE_SYSCTL, kernel->stale.before);
+    put_back(&kernel->scheduler, PACKET_SCHEDULER_SYSCTL, kernel->scheduler.before);
+    restore_limits(kernel, &kernel->before);
+    kernel_forget(kernel);
+}
+
+void kernel_withdraw(struct kernel *kernel)
+{
+    put_back_found(&kernel->stale, STALE_SYSCTL);
+    put_back_found(&kernel->scheduler, PACKET_SCHEDULER_SYSCTL);
+    if (kernel->raised)
+        restore_limits(kernel, &kernel->found);
     kernel_forget(kernel);
 }

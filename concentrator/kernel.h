@@ -15,11 +15,14 @@ struct held_sysctl {
     bool changed;
     int fd;
     char before[32];
+    char found[32]; /* by this process, which has written it; "": it has not */
 };
 
 struct kernel {
     struct path_manager *path_manager; /* NULL: its limits are as they were */
     struct path_limits before;
+    bool raised; /* by this process, which found: */
+    struct path_limits found;
     struct held_sysctl stale, scheduler;
 };
 
@@ -40,5 +43,7 @@ int kernel_inherit(struct kernel *kernel, const struct kernel_legacy *legacy,
 void kernel_bequeath(const struct kernel *kernel, struct kernel_legacy *out);
 void kernel_restore(struct kernel *kernel);
 void kernel_forget(struct kernel *kernel); /* leaves it as it is: another will restore it */
+/* After kernel_inherit(), of one that inherits nothing after all: as the other has it. */
+void kernel_withdraw(struct kernel *kernel);
 
 #endif

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import protocol as p
-from alone import PORT, accept, destination, ends_in_reset, port_of, recv_exactly, wait_for
+from alone import PORT, accept, destination, ends_in_reset, ip, port_of, recv_exactly, wait_for
 from bonded import Bonded, Lab
 from traffic import Transfer, way_of
 
@@ -227,6 +227,27 @@ def test_an_heir_that_fails_changes_nothing(conc, tmp_path):
     with conc.welcomed():
         pass
     assert conc.ask()["gateways"]
+
+
+def test_an_heir_that_fails_leaves_the_kernel_to_the_old_one(conc):
+    """As that has it, or as somebody has set it since: what the heir has changed is put back."""
+    at_first, stale = kernel_state(), Path("/proc/sys/net/mptcp/stale_loss_cnt")
+    assert conc.end() == 0
+    before = kernel_state()
+    assert before != at_first
+    old = conc.start().process
+    for change in False, True:
+        if change:
+            stale.write_text("7")
+            ip("mptcp", "limits", "set", "subflow", "1")
+        now = kernel_state()
+        conc.options["user"] = "nobody-at-all"
+        conc.launch("--take-over")
+        heir, conc.process = conc.process, old
+        assert heir.wait(5) == 1
+        assert kernel_state() == now
+    assert conc.end() == 0
+    assert kernel_state()[1] == before[1]
 
 
 def test_an_heir_whose_metrics_are_to_be_nowhere(conc):
