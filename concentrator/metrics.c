@@ -5,7 +5,7 @@
 
 const struct metric concentrator_metrics[] = {
     {CONCENTRATOR("version"), .name = "bondway_build_info", .kind = METRIC_STATE,
-     .states = BONDWAY_VERSION "\0", .help = "The version that runs."},
+     .help = "The version that runs.\0" BONDWAY_VERSION "\0"},
     {CONCENTRATOR("uptime_s"), .name = "bondway_uptime_seconds", .kind = METRIC_GAUGE,
      .help = "Since the concentrator started."},
     {CONCENTRATOR("workers"), .name = "bondway_workers", .kind = METRIC_GAUGE,

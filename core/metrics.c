@@ -118,7 +118,7 @@ static void write_one(struct writer *w, const struct metric *m, struct json_obje
         put_number(w, m, value);
         return;
     }
-    for (const char *state = m->states; *state; state += strlen(state) + 1) {
+    for (const char *state = m->help; *(state += strlen(state) + 1);) {
         put_series(w, m, label_value, state);
         put_text(w, strcmp(state, json_object_get_string(value)) == 0 ? "1\n" : "0\n");
     }

@@ -14,7 +14,7 @@
 enum metric_kind {
     METRIC_GAUGE,
     METRIC_COUNTER,
-    METRIC_STATE /* text, one of `states`: a series for each, 1 for the one that holds, else 0 */
+    METRIC_STATE /* text, one of several: a series for each, 1 for the one that holds, else 0 */
 };
 
 /* What it is of: the document itself, or each object with a "name" of a list in it. */
@@ -28,8 +28,7 @@ struct metric {
     char key[20]; /* in the object; a dot leads into an object in it: "flows.active". Of a state,
                      the label, too */
     char name[40];
-    const char *help;
-    const char *states; /* a NUL behind each: "off\0on\0" */
+    const char *help; /* of a state, its states behind it, a NUL behind each: "Help.\0off\0on\0" */
 };
 
 /* Appends all of them; the table ends with an empty name. Takes the document. A figure that is
