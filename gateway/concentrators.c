@@ -694,7 +694,7 @@ static void adapt(struct concentrator *c)
         struct warm *w = list_entry(node, struct warm, node);
         if (trunk_paths(w->trunk))
             trunk_reschedule(w->trunk, &demand);
-        else if (c->state != CONCENTRATOR_UP || trunk_is_barred(w->trunk))
+        else if (c->state != CONCENTRATOR_UP || trunk_is_lost(w->trunk))
             bury(w); /* it goes by what was; the next one by what is */
     }
     if (c->state != CONCENTRATOR_UP)

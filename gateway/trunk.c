@@ -734,22 +734,30 @@ static bool has_answer(const struct trunk *t)
 {
     uint8_t first;
 
-    return greeting_has_begun(t->greeting) ||
+    return (is_greeting(t) && greeting_has_begun(t->greeting)) ||
            recv(t->fd, &first, sizeof(first), MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-/* It was greeted on an uplink that is dead now, and has no other before it is welcomed. On one that
- * is merely no longer configured the answer is under way. */
+/* Nothing more will come by its first uplink: it is down, or dead, or another network, by which
+ * nobody has been welcomed yet. */
+static bool has_lost_first(const struct trunk *t)
+{
+    const struct gauge *gauge = &t->context->gauges->of[t->first_uplink];
+
+    return (t->state >= TRUNK_WARM && !gauge->welcomed) || gauge_verdict(gauge) == HEALTH_DEAD ||
+           !uplink_usable(uplinks_get(t->context->uplinks, t->first_uplink),
+                          t->station->entry->address.family);
+}
+
+/* It has no other uplink, and will have none before it is welcomed; or ever, by plain TCP. Where
+ * its only one is merely no longer configured the answer is under way. */
 static bool is_stranded(const struct trunk *t)
 {
-    const struct trunk_context *c = t->context;
-    const struct uplink *first = uplinks_get(c->uplinks, t->first_uplink);
-    bool dead =
-        uplink_exists(first) && (!uplink_usable(first, t->station->entry->address.family) ||
-                                 gauge_verdict(&c->gauges->of[t->first_uplink]) == HEALTH_DEAD);
+    bool waits = is_greeting(t) || (t->state == TRUNK_OPENING && !t->paths && t->repeatable);
 
-    return dead && is_greeting(t) && t->schedule.n_order > 0 &&
-           t->schedule.order[0] != t->first_uplink && !has_answer(t);
+    return waits && t->schedule.n_order > 0 && t->schedule.order[0] != t->first_uplink &&
+           uplink_exists(uplinks_get(t->context->uplinks, t->first_uplink)) && has_lost_first(t) &&
+           !has_answer(t);
 }
 
 /* By another uplink, or by plain TCP. What must not reach a destination twice is said again byte
@@ -780,7 +788,7 @@ void trunk_reschedule(struct trunk *t, const struct demand *demand)
     struct placement placement = t->schedule.placement;
     struct schedule next;
 
-    if (!t->paths && !is_greeting(t) && t->state != TRUNK_DIALING)
+    if (!t->paths && (t->state == TRUNK_WARM || t->state >= TRUNK_OPENED))
         return;
     gauges_schedule(t->context->gauges, t->context->uplinks, t->station->entry->address.family,
                     demand, &placement, &next);
@@ -860,6 +868,11 @@ bool trunk_is_connected(const struct trunk *t)
 bool trunk_is_welcomed(const struct trunk *t)
 {
     return t->state >= TRUNK_WARM && t->state <= TRUNK_TAKEN;
+}
+
+bool trunk_is_lost(const struct trunk *t)
+{
+    return t->state == TRUNK_WARM && !t->paths && has_lost_first(t);
 }
 
 bool trunk_is_unsteady(const struct trunk *t)

@@ -63,8 +63,8 @@ struct trunk *trunk_new(const struct trunk_context *context, struct station *sta
                         const struct schedule *schedule, const struct trunk_events *events,
                         void *arg);
 /* The uplinks have changed, or what is asked for: its subflows follow. A dial that waits for an
- * answer where that may never come is raced at once; one that waits for its welcome on an uplink
- * that has died is dialled anew by another. */
+ * answer where that may never come is raced at once; one that waits for its welcome, or by plain
+ * TCP for OPENED, on an uplink that has died is dialled anew by another. */
 void trunk_reschedule(struct trunk *trunk, const struct demand *demand);
 /* Right after trunk_new(): it says HELLO without the token at hand, to be challenged for a new one.
  */
@@ -75,6 +75,8 @@ void trunk_ask_mptcp(struct trunk *trunk);
 void trunk_adopt(struct trunk *trunk, const struct trunk_events *events, void *arg);
 bool trunk_is_connected(const struct trunk *trunk); /* trunk_open() may be called */
 bool trunk_is_welcomed(const struct trunk *trunk);
+/* It waits, has but one uplink, by plain TCP, and can use that no more. */
+bool trunk_is_lost(const struct trunk *trunk);
 /* It has but one uplink as yet, and may soon lose it. */
 bool trunk_is_unsteady(const struct trunk *trunk);
 /* repeatable: where an uplink dies under it, and nobody knows whether it was heard, the destination

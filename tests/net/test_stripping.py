@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
 
 from bonded import PORT, Bonded, Lab, wait_for
-from test_healing import wait_for_state
+from test_healing import answer, exchange, wait_for_state, wait_until_all_up
 from test_uplinks import wait_for_use
-from traffic import SLACK, Background, Transfer, offer, offer_all, pair, rates, take
+from traffic import (SLACK, Background, Server, Transfer, connect, offer, offer_all, pair, rates, read,
+                     take, tell_where_from)
 
 
 def test_an_uplink_that_strips_mptcp():
@@ -104,6 +106,55 @@ def test_all_uplinks_strip_mptcp_behind_the_handshake(ways):
         assert bond.status()["flows"]["failed"] == 0
         lab.router.run(["nft", "delete", "table", "inet", "box"])
         wait_for(lambda: is_mptcp_used(lab, bond), 60, "its end, and of what has waited since before")
+
+
+@contextlib.contextmanager
+def waiting_by_plain_tcp():
+    """Yields a lab, its bond, a server, and an uplink that connections wait on for flows."""
+    with Lab() as lab, Bonded(lab, start=False) as bond, \
+            Server(lab.destinations[0], answer) as server:
+        for uplink in lab.uplinks:
+            uplink.set(strip_mptcp=True)
+        bond.start_concentrator()
+        bond.start_gateway()
+        wait_until_all_up(bond)
+        exchange(lab, server)
+        wait_for(lambda: bond.station("vps")["warm"] == 4, 20, "connections that wait")
+        bond.wait_until_over()
+        shown = lab.router.run(["ss", "-HtnO", "state", "established", "dst",
+                                lab.vps.address]).stdout
+        yield lab, bond, server, max(lab.uplinks, key=lambda each: shown.count(each.address + "%"))
+
+
+@pytest.mark.parametrize("end", ["silent", "pulled", "moved"])
+def test_an_uplink_ends_under_what_waits(end):
+    """By plain TCP a connection that waits has one uplink for good. That falls silent, is pulled, or
+    is another network: nothing that waits there is given to a flow."""
+    with waiting_by_plain_tcp() as (lab, bond, server, uplink):
+        if end == "silent":
+            uplink.drop("both")
+            wait_for_state(bond, uplink.name, "dead", 20)
+        elif end == "pulled":
+            uplink.carrier(False)
+            wait_for_state(bond, uplink.name, "down", 20)
+        else:
+            uplink.set_address("21.0.99.5/24")
+            wait_for(lambda: bond.uplink(uplink.name)["address"] == "21.0.99.5", 20, "notice of it")
+        for _ in range(6):
+            exchange(lab, server)
+
+
+def test_an_uplink_dies_under_what_has_just_been_given():
+    """Flows take what waited there before anybody knows. What may be said twice is said by another
+    uplink as soon as this one is dead."""
+    with waiting_by_plain_tcp() as (lab, bond, _, uplink), \
+            Server(lab.destinations[0], tell_where_from) as server:
+        uplink.drop("both")
+        clients = [connect(lab.client, lab.destinations[0].address, server.port) for _ in range(4)]
+        for client in clients:
+            with client:
+                client.settimeout(5 * SLACK)
+                assert read(client, 100).decode() == lab.vps.address
 
 
 def is_mptcp_used(lab, bond):
