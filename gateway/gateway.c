@@ -330,11 +330,16 @@ static void reschedule_active(struct gateway *g)
 }
 
 /* Those that carry something at once, the others in turns: there may be thousands. */
-static void reschedule_all(struct gateway *g)
+static void follow_mark(struct gateway *g)
 {
-    g->mark++;
     reschedule_active(g);
     event_active(g->settler, 0, 0);
+}
+
+static void reschedule_all(struct gateway *g)
+{
+    g->mark += 2;
+    follow_mark(g);
 }
 
 /* Whoever has had his turn goes to the end of the list. */
@@ -350,13 +355,25 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
 
         list_remove(node);
         list_append(&g->flows, node);
-        if (*flow_mark(flow) == g->mark)
+        if ((*flow_mark(flow) | (g->mark & 1)) == g->mark)
             continue;
         reschedule(g, flow);
         turns++;
     }
     if (walked < g->totals.active)
         event_add(g->settler, &soon);
+}
+
+/* A doubt concerns those who carry something now; for the others it is over before they do. When
+ * none is left, those follow who were rescheduled, or began, in one, and may be quiet by now. */
+static void follow_doubts(struct gateway *g)
+{
+    uint32_t doubtful = 0;
+
+    for (size_t i = 0; i < UPLINKS_MAX; i++)
+        doubtful |= g->gauges.of[i].health.doubtful;
+    g->mark = (g->mark & ~UINT32_C(1)) | doubtful;
+    follow_mark(g);
 }
 
 static void look_at_schedulers(struct gateway *g)
@@ -439,7 +456,6 @@ static void follow_truth(struct gateway *g)
         gateway_all_follow(g);
 }
 
-/* A doubt concerns those who carry something now; for the others it is over before they do. */
 static void on_vitals_changed(void *arg, uint32_t index, enum health_verdict before,
                               bool doubtful_before)
 {
@@ -450,7 +466,7 @@ static void on_vitals_changed(void *arg, uint32_t index, enum health_verdict bef
     concentrators_set_silent(g->concentrators, is_silent(g));
     truth_look(g->truth);
     if (g->gauges.of[index].health.doubtful != doubtful_before)
-        reschedule_active(g);
+        follow_doubts(g);
 }
 
 static bool uses_overflow(const struct gateway_config *config)

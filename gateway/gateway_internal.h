@@ -69,7 +69,7 @@ struct gateway {
     struct list flows, dead;
     struct event *reaper, *sampler, *drained, *settler;
     struct event *intercept_again; /* when the kernel, or nft, has refused */
-    uint32_t mark;                 /* of flows that follow the uplinks as they are now */
+    uint32_t mark; /* of flows that follow the uplinks as they are now; odd: one is in doubt */
     struct flow_totals totals;
     uint64_t started_ms, next_id;
     struct event *look;
