@@ -342,25 +342,27 @@ static void reschedule_all(struct gateway *g)
     follow_mark(g);
 }
 
-/* Whoever has had his turn goes to the end of the list. */
+/* Whoever has had his turn goes to the end of the list, and is found settled there; or it ends. */
 static void on_settle(evutil_socket_t fd, short what, void *arg)
 {
     static const struct timeval soon = {.tv_usec = 1000};
     struct gateway *g = arg;
-    size_t walked = 0;
+    size_t settled = 0;
 
-    for (int turns = 0; turns < SETTLES_PER_TURN && walked < g->totals.active; walked++) {
+    for (int turns = 0; turns < SETTLES_PER_TURN && settled < g->totals.active;) {
         struct list *node = g->flows.next;
         struct flow *flow = flow_of_node(node);
 
         list_remove(node);
         list_append(&g->flows, node);
-        if ((*flow_mark(flow) | (g->mark & 1)) == g->mark)
-            continue;
-        reschedule(g, flow);
-        turns++;
+        if ((*flow_mark(flow) | (g->mark & 1)) == g->mark) {
+            settled++;
+        } else {
+            reschedule(g, flow);
+            turns++;
+        }
     }
-    if (walked < g->totals.active)
+    if (settled < g->totals.active)
         event_add(g->settler, &soon);
 }
 
