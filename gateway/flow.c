@@ -363,10 +363,9 @@ void flow_reschedule(struct flow *f)
 
     if (f->state == FLOW_CLOSED || !f->trunk)
         return;
+    trunk_reschedule(f->trunk, &demand); /* may dial anew by another uplink */
     if (trunk_is_barred(f->trunk))
         flow_close(f, "uplink-off", true);
-    else
-        trunk_reschedule(f->trunk, &demand);
 }
 
 void flow_follow_rules(struct flow *f)

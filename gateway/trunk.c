@@ -959,7 +959,8 @@ const char *trunk_first_uplink(const struct trunk *t)
 
 bool trunk_is_barred(const struct trunk *t)
 {
-    return t->plain_on && uplinks_get(t->context->uplinks, t->first_uplink)->barred;
+    return !t->is_mptcp && trunk_is_welcomed(t) &&
+           uplinks_get(t->context->uplinks, t->first_uplink)->barred;
 }
 
 int trunk_fd(const struct trunk *t)

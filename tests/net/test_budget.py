@@ -11,7 +11,7 @@ from typing import Any, Dict
 from bonded import Bonded, Lab, Uplink, wait_for
 from test_events import events, of
 from test_unproxied import Echo, way
-from traffic import Digest, Transfer
+from traffic import Background, Digest, Transfer, offer, pair, take
 
 MB = 1000 * 1000
 LIMIT = 20 * MB
@@ -144,6 +144,34 @@ def test_off_is_off():
         wait_for(lambda: bond.uplink("lte")["state"] == "down", 10, "the time, and an end of it")
         assert 1 <= budget(bond)["days_left"] <= 31
         assert carried(lab) - used < SILENCE
+
+
+def test_off_is_off_for_what_is_quiet():
+    """By plain TCP, where MPTCP is stripped, a flow has one uplink for good: at the limit it ends there,
+    also where it carries nothing just then."""
+    with lab_of_two() as lab, budgeted(lab, "off", start=False) as bond:
+        for uplink in lab.uplinks:
+            uplink.set(strip_mptcp=True)
+        bond.start_concentrator()
+        bond.start_gateway()
+        wait_until_up(bond)
+
+        def made_by_lte() -> int:
+            shown = lab.router.run(["ss", "-HtnO", "state", "established", "dst", lab.vps.address])
+            return shown.stdout.count(f"{lab.uplink('lte').address}%")
+
+        ends = [pair(lab.client, lab.destinations[0]) for _ in range(6)]
+        for client, server in ends:
+            sent = Background(offer, server, MB)
+            assert take(client, MB) == sent.result()
+        assert made_by_lte() > 0 and budget(bond)["used_bytes"] > MB
+        Transfer(lab, "down", paced=True).wait_for(400_000)  # 2 s: the others are quiet
+        bond.uplink_keys["lte"] = bond.uplink_keys["lte"].replace(f"{LIMIT // MB}MB", "1MB")
+        bond.configure_gateway(f'state_dir = "{lab.directory}/state";\n')
+        bond.gateway.send_signal(signal.SIGHUP)
+        wait_for(lambda: bond.uplink("lte")["state"] == "down", 5, "an end of lte")
+        wait_for(lambda: made_by_lte() == 0, 5, "an end of all flows there")
+        assert len(bond.flows()) > 0
 
 
 def test_a_budget_is_changed_while_the_gateway_runs():
