@@ -48,6 +48,14 @@ static const struct timeval look_interval = {.tv_sec = 5};
 
 /* --- interception ------------------------------------------------------------------------- */
 
+/* What is tried again and again is not told each time. */
+static bool may_tell(struct log_limit *limit)
+{
+    uint32_t held;
+
+    return log_limit_pass(limit, clock_now_ms(), &held);
+}
+
 typedef void write_ruleset(const struct gateway_config *config, const struct intercept_plan *plan,
                            FILE *out);
 
@@ -94,7 +102,8 @@ static int change_ruleset(struct gateway *g, write_ruleset *write,
 
     if (!err)
         return 0;
-    log_error(LABEL, "nftables refused our table: %s", why[0] ? why : strerror(-err));
+    if (may_tell(&g->refused))
+        log_error(LABEL, "nftables refused our table: %s", why[0] ? why : strerror(-err));
     event_add(g->intercept_again, &refusal_patience);
     return err;
 }
@@ -132,7 +141,8 @@ static void set_interception(struct gateway *g, enum interception next)
                                                                : intercept_write_plan;
     int err = next == INTERCEPT_NONE ? 0 : routes_intercept(g->routes, true);
     if (err) {
-        log_error(LABEL, "cannot set the routes of intercepted packets: %s", strerror(-err));
+        if (may_tell(&g->refused))
+            log_error(LABEL, "cannot set the routes of intercepted packets: %s", strerror(-err));
         event_add(g->intercept_again, &refusal_patience);
     }
     if (err || change_ruleset(g, write, &plan))
@@ -214,14 +224,6 @@ void gateway_concentrators_changed(void *arg)
 }
 
 /* --- uplinks ------------------------------------------------------------------------------ */
-
-/* What is tried again and again is not told each time. */
-static bool may_tell(struct log_limit *limit)
-{
-    uint32_t held;
-
-    return log_limit_pass(limit, clock_now_ms(), &held);
-}
 
 /* Answers to direct flows come in by an uplink that need not be the router's normal way to where
  * they come from: a strict reverse path check (RFC 3704) would drop them, a loose one lets them in.

@@ -78,7 +78,7 @@ struct gateway {
     struct intercept_plan plan; /* as nftables has it */
     bool stopping;
     struct log_limit crowded;
-    struct log_limit refused, contested; /* our routes; the sysctls that we hold */
+    struct log_limit refused, contested; /* our routes and table; sysctls we hold */
 };
 
 /* ---- gateway.c ---- */

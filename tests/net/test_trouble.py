@@ -113,9 +113,9 @@ def test_another_program_has_the_port():
         assert way_of(lab) == "direct"
 
 
-NFT_THAT_FAILS_ONCE = """#!/bin/sh
+NFT_THAT_FAILS = """#!/bin/sh
 if [ -e {fails} ]; then
-    rm {fails}
+    {then}
     echo "Error: for once" >&2
     exit 1
 fi
@@ -123,18 +123,35 @@ exec /usr/sbin/nft "$@"
 """
 
 
-def test_nftables_refuses_once():
-    """As when a firewall restarts at the same moment. The LAN does not stay without the bond for
-    that."""
+@contextlib.contextmanager
+def refusing_nftables(then):
+    """From the moment when the gateway would intercept. Yields a lab, its bond, and the file that
+    makes nft fail; it does then what `then` says of it."""
     with Lab() as lab, Bonded(lab, start=False) as bond:
         fails = bond.directory / "fails"
-        nft = bond.write("nft", NFT_THAT_FAILS_ONCE.format(fails=fails))
+        nft = bond.write("nft", NFT_THAT_FAILS.format(fails=fails, then=then.format(fails=fails)))
         nft.chmod(0o700)
         bond.start_gateway(until_up=False, wrapper=["env", f"PATH={nft.parent}:/usr/sbin:/usr/bin:/bin"])
         bond.wait_for_log("vps: down:")
         fails.touch()
         bond.start_concentrator()
         bond.wait_for_log("nftables refused our table: Error: for once")
+        yield lab, bond, fails
+
+
+def test_nftables_refuses_for_good():
+    """It is tried again and again, and not told each time. When it works, it is intercepted."""
+    with refusing_nftables("echo >> {fails}") as (lab, bond, fails):
+        wait_for(lambda: fails.stat().st_size > 6, 40, "attempts")
+        assert bond.gateway.output().count("nftables refused") < 6
+        fails.unlink()
+        wait_for(lambda: bond.status()["intercepting"], 20, "another attempt")
+
+
+def test_nftables_refuses_once():
+    """As when a firewall restarts at the same moment. The LAN does not stay without the bond for
+    that."""
+    with refusing_nftables("rm {fails}") as (lab, bond, _):
         wait_for(lambda: bond.status()["intercepting"], 20, "another attempt")
         assert way_of(lab) == "bond"
 
