@@ -62,7 +62,7 @@ struct trunk {
     struct buffer *flight;
     struct paths *paths;
     bool challenged, asks_token, asks_mptcp;
-    bool has_waited;           /* before it was opened */
+    bool has_waited;           /* before a flow took it */
     bool dialled_anew;         /* by another uplink, or by plain TCP */
     bool repeatable;           /* what was opened may be opened twice */
     struct gauge *starting_on; /* where it counts as starting, or NULL */
@@ -414,11 +414,13 @@ static enum trunk_failure why_closed(const struct trunk *t)
     return clock_now_ms() - t->connected_ms < REJECTED_AFTER_MS ? TRUNK_HUNG_UP : TRUNK_REJECTED;
 }
 
-/* One that has waited may have been ended while OPEN was on its way to it, by its idle limit, say.
- * Where it ends in order, the destination has heard nothing: OPENED would have come before. */
+/* One that has waited may have been ended before OPEN, or while that was on its way to it, by its
+ * idle limit, say. Where it ends in order, the destination has heard nothing: OPENED would have
+ * come before. */
 static bool was_missed(const struct trunk *t, bool in_order)
 {
-    return t->state == TRUNK_OPENING && t->has_waited && (in_order || t->repeatable);
+    return t->has_waited &&
+           (t->state == TRUNK_WARM || (t->state == TRUNK_OPENING && (in_order || t->repeatable)));
 }
 
 /* The first uplink comes last. False: there is no other. */
@@ -858,6 +860,7 @@ void trunk_adopt(struct trunk *t, const struct trunk_events *events, void *arg)
     assert(t->state == TRUNK_WARM);
     t->events = events;
     t->arg = arg;
+    t->has_waited = true;
 }
 
 bool trunk_is_connected(const struct trunk *t)

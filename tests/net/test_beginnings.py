@@ -6,6 +6,7 @@ import contextlib
 import signal
 import socket
 import threading
+from typing import List
 
 import pytest
 
@@ -88,6 +89,41 @@ def test_a_connection_that_waited_has_just_ended(in_order, said, answered):
                 with pytest.raises(ConnectionResetError):
                     read(client, 1)
         assert station.heard == ([said] if answered else [])
+
+
+class Usher(Station):
+    """Answers each flow at once, and can end what waits."""
+
+    def __init__(self, lab: Lab, key: p.Key) -> None:
+        self.waiting: List[socket.socket] = []
+        super().__init__(lab, key, True)
+
+    def serve(self, sock: socket.socket) -> None:
+        with p.Concentrator(sock, self.key, timeout=60) as c, \
+                contextlib.suppress(OSError, EOFError):
+            c.read_hello()
+            sock.sendall(c.reply(p.WELCOME))
+            self.waiting.append(sock)
+            c.read_open()
+            sock.sendall(c.seal(p.OPENED, b"\0"))
+            c.send_data(b"answer")
+            while sock.recv(65536):
+                pass
+
+
+def test_a_connection_that_waited_ends_before_the_client_has_spoken():
+    """Likewise, but a moment later: nothing was said, and so nothing is lost."""
+    with Lab() as lab, Bonded(lab, start=False) as bond, \
+            Usher(lab, p.Key.parse(bond.key_file.read_text().strip())) as usher:
+        bond.start_gateway()
+        wait_for(lambda: bond.station("vps")["warm"] > 0, 20, "one that waits")
+        before = list(usher.waiting)
+        with connect(lab.client, lab.destinations[0].address, 80) as client:
+            for sock in before:
+                sock.shutdown(socket.SHUT_WR)
+            client.settimeout(5 * SLACK)
+            assert read(client, 6) == b"answer"
+        assert bond.status()["flows"]["failed"] == 0
 
 
 # Of what proves MPTCP behind the SYN, so many bytes are lost: the handshake's end, and two segments.
