@@ -434,19 +434,23 @@ static size_t find_interface(const struct gateway_config *config, const char *in
     return at;
 }
 
-/* Rather one that no connection has ever had to do with, or not of late. */
+/* Rather one that no connection has ever had to do with, or not of late; direct_mark has room for
+ * its number. */
 static size_t find_place(const struct gateway_config *running, const struct uplink_config *places)
 {
     size_t unused = 0, free_before = 0, free_now = 0;
+    size_t most = running->direct_mark / (running->direct_mark & -running->direct_mark);
 
-    while (unused < UPLINKS_MAX && places[unused].interface[0])
+    if (most > UPLINKS_MAX)
+        most = UPLINKS_MAX;
+    while (unused < most && places[unused].interface[0])
         unused++;
-    while (free_before < UPLINKS_MAX &&
+    while (free_before < most &&
            (places[free_before].name[0] || running->uplinks[free_before].name[0]))
         free_before++;
     while (places[free_now].name[0])
         free_now++;
-    return unused < UPLINKS_MAX ? unused : free_before < UPLINKS_MAX ? free_before : free_now;
+    return unused < most ? unused : free_before < most ? free_before : free_now;
 }
 
 static void place_uplinks(struct gateway_config *config, const struct gateway_config *running)

@@ -572,16 +572,16 @@ static void gateway_counts_uplinks(void **state)
 }
 
 /* Takes `running`, a file with these uplinks, and gives it as what runs now. */
-static struct gateway_config *reload_uplinks(struct lab *lab, struct gateway_config *running,
-                                             const char *uplinks)
+static struct gateway_config *reload_with(struct lab *lab, struct gateway_config *running,
+                                          const char *more, const char *uplinks)
 {
     char text[2048];
 
     snprintf(text, sizeof(text),
              "lan_interfaces = [\"br-lan\"];\nconcentrators = ({ name = \"vps\"; "
              "address = \"203.0.113.10\"; key_file = \"@a\"; });\nuplinks = (%s);\n"
-             "rules = ({ name = \"r\"; uplinks = [\"new\"]; });\n",
-             uplinks);
+             "rules = ({ name = \"r\"; uplinks = [\"new\"]; });\n%s",
+             uplinks, more);
     put(lab, text);
     FILE *complaints = fmemopen(lab->complaints, sizeof(lab->complaints), "w");
     struct gateway_config *config = gateway_config_reload(lab->file, running, complaints);
@@ -589,6 +589,12 @@ static struct gateway_config *reload_uplinks(struct lab *lab, struct gateway_con
     assert_complaints(lab, "");
     gateway_config_free(running);
     return config;
+}
+
+static struct gateway_config *reload_uplinks(struct lab *lab, struct gateway_config *running,
+                                             const char *uplinks)
+{
+    return reload_with(lab, running, "", uplinks);
 }
 
 static void assert_places(const struct gateway_config *config, const char *expected)
@@ -625,6 +631,23 @@ static void uplinks_keep_their_places(void **state)
     assert_places(c, "0 0 c1 new0");
     c = reload_uplinks(lab, c, UPLINK("new", "if1")); /* it is back, and in its place */
     assert_places(c, "0 new0 0 0");
+    gateway_config_free(c);
+}
+
+/* A place has a number, and that must fit in the mark: 1, 2 and 3 do. */
+static void places_fit_in_the_mark(void **state)
+{
+    static const char mark[] = "direct_mark = 0x3000000;\n";
+    struct lab *lab = *state;
+    struct gateway_config *c =
+        reload_with(lab, NULL, mark, UPLINK("new", "if0") "," UPLINK("b", "if1"));
+
+    c = reload_with(lab, c, mark, UPLINK("new", "if2") "," UPLINK("b", "if1"));
+    assert_places(c, "0 b1 new0");
+    c = reload_with(lab, c, mark, UPLINK("new", "if3") "," UPLINK("b", "if1"));
+    assert_places(c, "new0 b1 0");
+    c = reload_with(lab, c, mark, UPLINK("new", "if3") "," UPLINK("b", "if4"));
+    assert_places(c, "new0 0 b1");
     gateway_config_free(c);
 }
 
@@ -1075,6 +1098,7 @@ int main(void)
         LAB_TEST(gateway_needs_its_parts),
         LAB_TEST(gateway_counts_uplinks),
         LAB_TEST(uplinks_keep_their_places),
+        LAB_TEST(places_fit_in_the_mark),
         LAB_TEST(all_places_are_taken),
         LAB_TEST(what_cannot_change_is_named),
         LAB_TEST(key_file_problems_are_named),
