@@ -82,9 +82,8 @@ static int apply_ruleset(struct gateway *g, const struct gateway_config *config,
     if (!out)
         return -ENOMEM;
     write(config, plan, out);
-    fclose(out);
     tally_read(g->tally);
-    int err = text ? guard_nft(g->guard, text, why, why_len) : -ENOMEM;
+    int err = fclose(out) == 0 ? guard_nft(g->guard, text, why, why_len) : -ENOMEM;
     free(text);
     if (err)
         return err;
@@ -989,7 +988,7 @@ int gateway_open_ledger(struct gateway *g)
         g->gauges.of[i].spent = false;
     }
     int err = asked ? ledger_new(&g->ledger, &setup) : 0;
-    for (uint32_t i = 0; i < g->config->n_uplinks && !err; i++)
+    for (uint32_t i = 0; i < g->config->n_uplinks; i++)
         uplinks_bar(g->uplinks, i, ledger_is_off(g->ledger, i));
     return err;
 }

@@ -203,8 +203,8 @@ static uint64_t protocol_time_ms(const struct station *s)
 /* From the event loop: callbacks never come from inside a call. */
 static void cannot_send(struct trunk *t, int error)
 {
-    if (error == EPIPE || error == ECONNRESET)
-        return; /* the reading side tells why */
+    if ((error == EPIPE || error == ECONNRESET) && t->state != TRUNK_OPENED)
+        return; /* the reading side tells why, where somebody reads */
     t->send_error = error;
     event_active(t->deadline, EV_TIMEOUT, 0);
 }
