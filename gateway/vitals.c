@@ -256,18 +256,19 @@ static uint64_t interval_us(const struct vital *v, uint64_t now_us)
     return has_fallen_silent(v, now_us) ? DENSE_US : interval_by_traffic_us(v);
 }
 
-static void probe(struct vital *v, uint64_t now_us)
+/* One that does not leave gets no answer: that is the evidence. Returns 0, or -errno. */
+static int probe(struct vital *v, uint64_t now_us)
 {
     v->probed_us = now_us;
     health_sent(health_of(v), ++v->seq, now_us);
-    prober_send(v->prober,
-                v->seq); /* one that did not leave gets no answer: that is the evidence */
+    return prober_send(v->prober, v->seq);
 }
 
-static void probe_when_due(struct vital *v, uint64_t now_us)
+static int probe_when_due(struct vital *v, uint64_t now_us)
 {
-    if (!v->probed_us || now_us - v->probed_us >= interval_us(v, now_us))
-        probe(v, now_us);
+    bool due = !v->probed_us || now_us - v->probed_us >= interval_us(v, now_us);
+
+    return due ? probe(v, now_us) : 0;
 }
 
 static void set_timer(struct vital *v, uint64_t now_us)
@@ -329,8 +330,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         rest(v);
     judge(v, health_of(v)->refused, now_us);
     measure(v, now_us);
-    probe_when_due(v, now_us);
-    set_timer(v, now_us);
+    if (probe_when_due(v, now_us) == -EDESTADDRREQ)
+        bind_prober(v); /* another program has destroyed its socket (`ss -K`) */
+    else
+        set_timer(v, now_us);
 }
 
 static void on_answered(void *arg, uint64_t seq, uint64_t age_us)

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import socket
 import threading
-from typing import Any, Iterator
+from typing import Any, Dict, Iterator
 
 import pytest
 
@@ -237,6 +237,22 @@ def joined(lab: Lab, uplink: str) -> int:
     return len(subflows.splitlines())
 
 
+def is_answered(uplink: Dict[str, Any]) -> bool:
+    return uplink["state"] in ("up", "degraded") and "answers no probes" not in (uplink["reason"] or "")
+
+
+def test_another_program_destroys_the_sockets_of_an_uplink():
+    """Those of probes, too: its next return is seen all the same."""
+    with Lab() as lab, Bonded(lab) as bond:
+        lte = lab.uplink("lte")
+        wait_for(lambda: bond.uplink("lte")["state"] == "up", 20, "lte")
+        lab.router.run(["ss", "-K", "src", lte.address, "dport", f"= :{PORT}"])
+        lte.drop("both")
+        wait_for(lambda: bond.uplink("lte")["state"] == "dead", 40, "its death")
+        lte.drop(None)
+        wait_for(lambda: is_answered(bond.uplink("lte")), 20, "answers to its probes")
+
+
 def fill_the_queue_of_events(host: Host) -> None:
     """With those of other connections. The kernel keeps some 2500 for each who listens."""
     with host.socket(protocol=IPPROTO_MPTCP) as listener:
@@ -279,7 +295,7 @@ def test_what_the_kernel_does_not_tell():
         bond.wait_for_log("the kernel has dropped MPTCP events")
         wait_for(uses_both, 5, "its being found")
         with told_nothing(bond, lab.uplink("lte")):
-            lab.router.run(["ss", "-K", "src", lab.uplink("lte").address, "dport", f"= :{PORT}"])
+            lab.router.run(["ss", "-tK", "src", lab.uplink("lte").address, "dport", f"= :{PORT}"])
             wait_for(lambda: joined(lab, "lte") == 0, 10, "the end of all")
         wait_for(uses_both, 20, "another one")
         assert bond.uplink("lte")["mptcp"] == "ok"
