@@ -13,7 +13,7 @@ import pytest
 from bonded import PORT, Bonded, Lab, Uplink, wait_for
 from test_events import events
 from test_uplinks import DIRECTION, wait_for_use
-from traffic import (SLACK, Background, Server, Transfer, connect, offer, offer_all, pair, read, take,
+from traffic import (SLACK, Background, Server, Transfer, connect, offer_all, pair, read, take,
                      tell_where_from)
 
 TUNNEL = 6  # s
@@ -265,41 +265,6 @@ def test_a_subflow_that_has_waited_is_replaced(direction):
         transfer.wait_for(100_000)
         sent, received = transfer.finish()
         assert received == sent
-
-
-def ask(client: socket.socket, server: socket.socket, size: int) -> bool:
-    """For so many bytes: do they come?"""
-    sent = Background(offer, server, size)
-    return take(client, size) == sent.result()
-
-
-def roles(bond: Bonded, client: socket.socket) -> List[str]:
-    """On the subflows of that client's flow."""
-    at = "{}:{}".format(*client.getsockname())
-    return [path["role"] for flow in bond.flows() if flow["client"] == at
-            for path in flow["subflows"]]
-
-
-def test_a_doubt_is_over_when_a_flow_is_quiet():
-    """lte loses packets, and with each of them it may have died. What was decided then for a flow that
-    carries nothing when it is known better does not last: when it carries much, it has both."""
-    with Lab() as lab, Bonded(lab) as bond:
-        wait_until_all_up(bond)
-        ends = [pair(lab.client, lab.destinations[0]) for _ in range(30)]
-        transfer = Transfer(lab, "down", paced=True)  # while it runs, lte is probed
-        wait_for(lambda: all([path["state"] for path in flow["subflows"]] == 2 * ["established"]
-                             for flow in bond.flows()), 20, "both paths")
-        lab.uplink("lte").set(loss=30)
-        for client, server in ends:
-            assert ask(client, server, 1000)
-            transfer.wait_for(20_000)  # each will be quiet at a moment of its own
-        transfer.wait_for(400_000)  # 2 s: all but this one are
-        lab.uplink("lte").set(loss=0)
-        transfer.wait_for(400_000)  # no doubt is left
-        for client, server in ends:
-            wait_for(lambda: ask(client, server, 50_000) and
-                     roles(bond, client) == 2 * ["active"], 15, "use of both")
-        assert len(transfer.finish()) == 2
 
 
 def reset_by_the_far_end(lab: Lab, uplink: Uplink, port: int) -> None:
