@@ -52,9 +52,8 @@ struct concentrator {
     struct handover inherited;
     int elder_fd;          /* the process that we take over from; -1: none, or it has let go */
     struct elders *elders; /* those that have */
-    struct event
-        *on_heir; /* the process that takes over from us, or has; NULL: none, or it ended */
-    bool retired; /* it has */
+    struct event *on_heir; /* who takes over from us, or has; NULL: nobody, or it has ended */
+    bool retired;          /* another has taken over */
 };
 
 /* ---- control socket ---- */
